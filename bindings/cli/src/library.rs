@@ -1,0 +1,512 @@
+//! Safe wrappers around the C surface of libxcopy. The only unsafe code of the
+//! command; it uses nothing that a C program could not use.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use xcopy::abi::*;
+
+use crate::failure::{Failure, Result, errno_text};
+use crate::say;
+
+/// Set while plugins are loaded: an error told then is only a warning here.
+static LOADING: AtomicBool = AtomicBool::new(false);
+
+unsafe extern "C" fn log(_: *mut c_void, level: u32, message: *const c_char) {
+    let wanted =
+        level == XCOPY_LOG_WARNING || level == XCOPY_LOG_ERROR && LOADING.load(Ordering::Relaxed);
+    if wanted && !message.is_null() {
+        // SAFETY: the library passes a NUL-terminated text that lives for this call.
+        let text = unsafe { CStr::from_ptr(message) }.to_string_lossy();
+        say(&format!("warning: {text}"));
+    }
+}
+
+/// The text of this thread's last failed call, as a failure.
+fn failure(code: c_int) -> Failure {
+    // SAFETY: the answer is a NUL-terminated text, valid until this thread's
+    // next failing call, and is copied before that.
+    let text = unsafe { owned(xcopy::xcopy_last_error()) }.unwrap_or_default();
+    let errno = code.saturating_neg();
+    if text.is_empty() {
+        return Failure::failed(errno, errno_text(errno));
+    }
+    Failure::failed(errno, text)
+}
+
+/// An answer of the library: a number, or a failure with its text.
+fn checked(code: c_int) -> Result<u32> {
+    u32::try_from(code).map_err(|_| failure(code))
+}
+
+/// # Safety
+/// `text` is NULL or a NUL-terminated text that is valid for the call.
+unsafe fn owned(text: *const c_char) -> Option<String> {
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: not NULL, and NUL-terminated and valid by this function's contract.
+    Some(
+        unsafe { CStr::from_ptr(text) }
+            .to_string_lossy()
+            .into_owned(),
+    )
+}
+
+/// The text in a fixed field, up to its NUL or its end.
+pub fn field(chars: &[c_char]) -> String {
+    let bytes: Vec<u8> = chars
+        .iter()
+        .map(|c| *c as u8)
+        .take_while(|c| *c != 0)
+        .collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn c_string(text: &OsStr) -> Result<CString> {
+    CString::new(text.as_bytes())
+        .map_err(|_| Failure::usage(format!("'{}' contains a NUL byte", text.to_string_lossy())))
+}
+
+/// A reason in words.
+pub fn reason(reason: u16) -> String {
+    // SAFETY: a pure function that answers a static text for every number.
+    unsafe { owned(xcopy::xcopy_reason_string(reason)) }.unwrap_or_default()
+}
+
+/// A detail word in words; None when there is none.
+pub fn detail(detail: u64) -> Option<String> {
+    if detail == 0 {
+        return None;
+    }
+    let mut text = [0; 512];
+    // SAFETY: the library writes at most text.len() bytes, with a NUL.
+    let needed = unsafe { xcopy::xcopy_detail_string(detail, text.as_mut_ptr(), text.len()) };
+    (needed > 0).then(|| field(&text))
+}
+
+/// A context: the library's state. Devices that are still open are closed with it.
+pub struct Context {
+    raw: *mut xcopy::xcopy_context,
+}
+
+/// A static plugin's entry.
+type Init = unsafe extern "C" fn(*const xcopy_host) -> *const xcopy_plugin;
+
+impl Context {
+    /// A context with the built-in plugins and those that are installed. A
+    /// plugin that cannot be loaded is a warning on standard error.
+    pub fn new() -> Result<Self> {
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: all bytes of the struct are written by options_init, and zero
+        // is valid for each field (NULL function pointers are None).
+        let mut options: xcopy_context_options = unsafe { std::mem::zeroed() };
+        // SAFETY: the pointer is valid for the size that is passed.
+        checked(unsafe { xcopy::xcopy_context_options_init(&mut options, size_of_val(&options)) })?;
+        options.log_level = XCOPY_LOG_WARNING;
+        options.log = Some(log);
+        // SAFETY: options are initialised, raw is writable; log is a function
+        // that lives for ever and uses no context.
+        checked(unsafe { xcopy::xcopy_context_create(&options, &mut raw) })?;
+        let context = Context { raw };
+        context.register(xcopy_plugin_file::init)?;
+        context.register(xcopy_plugin_null::init)?;
+        LOADING.store(true, Ordering::Relaxed);
+        // SAFETY: the context is live; NULL asks for the default directories.
+        let loaded = checked(unsafe { xcopy::xcopy_plugin_load_all(raw, std::ptr::null()) });
+        LOADING.store(false, Ordering::Relaxed);
+        if let Err(error) = loaded {
+            say(&format!("warning: plugins: {error}"));
+        }
+        Ok(context)
+    }
+
+    fn register(&self, init: Init) -> Result<()> {
+        // SAFETY: the context is live and init is a plugin's entry of this version.
+        checked(unsafe { xcopy::xcopy_plugin_register(self.raw, Some(init)) })?;
+        Ok(())
+    }
+
+    /// The mask of some methods, by name.
+    pub fn method_mask(&self, names: &[String]) -> Result<u32> {
+        let names = c_string(OsStr::new(&names.join(",")))?;
+        let mut mask = 0;
+        // SAFETY: the context is live, names is NUL-terminated, mask is writable.
+        checked(unsafe { xcopy::xcopy_method_mask(self.raw, names.as_ptr(), &mut mask) })?;
+        Ok(mask)
+    }
+
+    /// A method's name.
+    pub fn method_name(&self, method: u16) -> String {
+        // SAFETY: the context is live; the answer lives as long and is copied here.
+        unsafe { owned(xcopy::xcopy_method_name(self.raw, method)) }
+            .unwrap_or_else(|| format!("method-{method}"))
+    }
+
+    /// What every registered plugin is.
+    pub fn plugins(&self) -> Result<Vec<xcopy_plugin_info>> {
+        // SAFETY: the context is live.
+        let count = checked(unsafe { xcopy::xcopy_plugin_count(self.raw) })?;
+        (0..count)
+            .map(|index| {
+                let mut info = xcopy_plugin_info {
+                    name: [0; 32],
+                    version: [0; 32],
+                    description: [0; 128],
+                    path: [0; 256],
+                    methods: 0,
+                    model: 0,
+                    abi_version: 0,
+                    cmd_private: 0,
+                };
+                // SAFETY: the context is live, info is writable for its size.
+                checked(unsafe {
+                    xcopy::xcopy_plugin_info(self.raw, index, &mut info, size_of_val(&info))
+                })?;
+                Ok(info)
+            })
+            .collect()
+    }
+
+    /// Opens a path or `name:spec`.
+    pub fn open(&self, path: &OsStr, flags: u32) -> Result<u32> {
+        let path = c_string(path)?;
+        let mut device = XCOPY_HANDLE_NONE;
+        // SAFETY: the context is live, path is NUL-terminated, device is writable.
+        checked(unsafe { xcopy::xcopy_device_open(self.raw, path.as_ptr(), flags, &mut device) })?;
+        Ok(device)
+    }
+
+    /// Opens what a descriptor is open on; the library keeps its own duplicate.
+    pub fn open_fd(&self, fd: BorrowedFd<'_>, flags: u32) -> Result<u32> {
+        let mut device = XCOPY_HANDLE_NONE;
+        // SAFETY: the context is live, fd is open for the call, device is writable.
+        checked(unsafe {
+            xcopy::xcopy_device_open_fd(self.raw, fd.as_raw_fd(), flags, &mut device)
+        })?;
+        Ok(device)
+    }
+
+    /// Closes a device.
+    pub fn close(&self, device: u32) -> Result<()> {
+        // SAFETY: the context is live; any handle value is legal.
+        checked(unsafe { xcopy::xcopy_device_close(self.raw, device) })?;
+        Ok(())
+    }
+
+    /// What a device is.
+    pub fn device_info(&self, device: u32) -> Result<xcopy_device_info> {
+        // SAFETY: numbers and characters only: zero is valid for every field.
+        let mut info: xcopy_device_info = unsafe { std::mem::zeroed() };
+        // SAFETY: the context is live, info is writable for its size.
+        checked(unsafe {
+            xcopy::xcopy_device_info(self.raw, device, &mut info, size_of_val(&info))
+        })?;
+        Ok(info)
+    }
+
+    /// Every method's verdict on a pair, best first.
+    pub fn pair(&self, src: u32, dst: u32) -> Result<Vec<xcopy_method_info>> {
+        let mut methods = vec![
+            xcopy_method_info {
+                method: 0,
+                reason: 0,
+                usable: 0,
+                offloaded: 0,
+                generation: 0,
+                limits: xcopy_limits::default(),
+                name: [0; 32],
+                plugin: [0; 32],
+                text: [0; 160],
+            };
+            XCOPY_METHOD_MAX
+        ];
+        // SAFETY: the context is live; the array holds XCOPY_METHOD_MAX entries
+        // of the stride that is passed.
+        let known = checked(unsafe {
+            xcopy::xcopy_pair_query(
+                self.raw,
+                src,
+                dst,
+                methods.as_mut_ptr(),
+                size_of::<xcopy_method_info>(),
+                XCOPY_METHOD_MAX as u32,
+            )
+        })?;
+        methods.truncate(known as usize);
+        Ok(methods)
+    }
+
+    /// A queue for one request at a time; 0 leaves depth and chunk to the library.
+    pub fn queue(&self, depth: u32, chunk: u64) -> Result<Queue<'_>> {
+        let mut options = xcopy_queue_options {
+            size: 0,
+            flags: 0,
+            capacity: 0,
+            window: 0,
+            depth: 0,
+            reserved: 0,
+            chunk: 0,
+        };
+        // SAFETY: the pointer is valid for the size that is passed.
+        checked(unsafe { xcopy::xcopy_queue_options_init(&mut options, size_of_val(&options)) })?;
+        let window = if options.window == 0 {
+            options.capacity
+        } else {
+            options.window
+        };
+        options.window = window.max(depth);
+        options.depth = depth;
+        options.chunk = chunk;
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: the context is live, options are initialised, raw is writable.
+        checked(unsafe { xcopy::xcopy_queue_create(self.raw, &options, &mut raw) })?;
+        Ok(Queue {
+            raw,
+            held: HashMap::new(),
+            next: 1,
+            context: PhantomData,
+        })
+    }
+
+    /// An empty token.
+    pub fn token_create(&self) -> Result<u32> {
+        let mut token = XCOPY_HANDLE_NONE;
+        // SAFETY: the context is live, token is writable.
+        checked(unsafe { xcopy::xcopy_token_create(self.raw, &mut token) })?;
+        Ok(token)
+    }
+
+    /// What a token is.
+    pub fn token_info(&self, token: u32) -> Result<xcopy_token_info> {
+        let mut info = xcopy_token_info {
+            bytes: 0,
+            export_bytes: 0,
+            lifetime_s: 0,
+            token_type: 0,
+            method: 0,
+            reserved: 0,
+            filled: 0,
+            plugin: [0; 32],
+        };
+        // SAFETY: the context is live, info is writable for its size.
+        checked(unsafe {
+            xcopy::xcopy_token_info(self.raw, token, &mut info, size_of_val(&info))
+        })?;
+        Ok(info)
+    }
+
+    /// The token itself: a bearer secret.
+    pub fn token_export(&self, token: u32) -> Result<Vec<u8>> {
+        let bytes = self.token_info(token)?.export_bytes;
+        let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(0)];
+        let mut used = 0;
+        // SAFETY: the context is live, buffer is writable for its length, used too.
+        checked(unsafe {
+            let memory = buffer.as_mut_ptr().cast();
+            xcopy::xcopy_token_export(self.raw, token, memory, buffer.len(), &mut used)
+        })?;
+        buffer.truncate(used);
+        Ok(buffer)
+    }
+
+    /// A token from what token_export gave.
+    pub fn token_import(&self, bytes: &[u8]) -> Result<u32> {
+        let mut token = XCOPY_HANDLE_NONE;
+        // SAFETY: the context is live, bytes are readable for their length.
+        checked(unsafe {
+            xcopy::xcopy_token_import(self.raw, bytes.as_ptr().cast(), bytes.len(), &mut token)
+        })?;
+        Ok(token)
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: raw came from context_create and is not used again. While a
+        // queue was left behind the library refuses, which is a leak and no harm.
+        unsafe { xcopy::xcopy_context_free(self.raw) };
+    }
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Request {
+    /// XCOPY_OP_
+    pub op: u16,
+    /// XCOPY_REQ_
+    pub flags: u32,
+    /// Device or token.
+    pub src: u32,
+    /// Device or token.
+    pub dst: u32,
+    /// First byte to read.
+    pub src_offset: u64,
+    /// First byte to write.
+    pub dst_offset: u64,
+    /// Bytes.
+    pub length: u64,
+    /// Mask, 0 is any.
+    pub methods: u32,
+    /// Seconds that a token should live, 0 is the device's choice.
+    pub token_lifetime_s: u32,
+}
+
+/// The end of a request.
+pub struct Finished {
+    /// What happened.
+    pub completion: xcopy_completion,
+    /// What did not fit into it.
+    pub report: Box<xcopy_report>,
+}
+
+/// A queue. Whoever drops it with a request in flight leaves it, and the memory
+/// that the request uses, behind.
+pub struct Queue<'c> {
+    raw: *mut xcopy::xcopy_queue,
+    held: HashMap<u64, Held>,
+    next: u64,
+    context: PhantomData<&'c Context>,
+}
+
+/// The memory of one request in flight. Raw pointers: the library writes to it.
+struct Held {
+    ext: *mut xcopy_ext,
+    report: *mut xcopy_report,
+}
+
+impl Queue<'_> {
+    /// Submits a request; the answer names it.
+    pub fn submit(&mut self, request: &Request) -> Result<u64> {
+        let report = Box::into_raw(Box::new(empty_report()));
+        let ext = Box::into_raw(Box::new(xcopy_ext {
+            size: size_of::<xcopy_ext>() as u32,
+            reserved: 0,
+            ranges: std::ptr::null(),
+            nranges: 0,
+            report,
+            token_lifetime_s: request.token_lifetime_s,
+            token_type: 0,
+        }));
+        let held = Held { ext, report };
+        let user_data = self.next;
+        let raw = xcopy_request {
+            user_data,
+            op: request.op,
+            reserved: 0,
+            flags: request.flags,
+            src: request.src,
+            dst: request.dst,
+            src_offset: request.src_offset,
+            dst_offset: request.dst_offset,
+            length: request.length,
+            methods: request.methods,
+            timeout_ms: 0,
+            ext,
+        };
+        // SAFETY: the queue is live and used by this thread only; the request is
+        // readable for its stride; ext and report stay until the completion.
+        let code = unsafe { xcopy::xcopy_submit(self.raw, &raw, size_of_val(&raw), 1) };
+        match checked(code) {
+            Ok(1..) => {
+                self.next += 1;
+                self.held.insert(user_data, held);
+                Ok(user_data)
+            }
+            refused => {
+                held.free();
+                refused?;
+                Err(Failure::failed(
+                    libc::EAGAIN,
+                    "the queue took no request; try again",
+                ))
+            }
+        }
+    }
+
+    /// Takes a completion, waiting up to `timeout_ns`.
+    pub fn poll(&mut self, timeout_ns: i64) -> Result<Option<Finished>> {
+        let mut completion = xcopy_completion::default();
+        let stride = size_of_val(&completion);
+        // SAFETY: the queue is live and used by this thread only; there is room
+        // for one completion of this stride.
+        let code =
+            unsafe { xcopy::xcopy_poll(self.raw, &mut completion, stride, 1, 1, timeout_ns) };
+        if code == -libc::EINTR || checked(code)? == 0 {
+            return Ok(None);
+        }
+        let report = match self.held.remove(&completion.user_data) {
+            Some(held) if completion.flags & XCOPY_CPL_UNSETTLED == 0 => held.free(),
+            Some(held) => {
+                // SAFETY: the report was written before the completion was
+                // visible. It is copied and left behind: what is not settled
+                // may still refer to it.
+                Box::new(unsafe { *held.report })
+            }
+            None => Box::new(empty_report()),
+        };
+        Ok(Some(Finished { completion, report }))
+    }
+
+    /// Asks a request to end early. That it has ended already is no error.
+    pub fn cancel(&self, user_data: u64) -> Result<()> {
+        // SAFETY: the queue is live; cancel may be called at any time.
+        match unsafe { xcopy::xcopy_cancel(self.raw, user_data) } {
+            code if code == -libc::ENOENT => Ok(()),
+            code => checked(code).map(drop),
+        }
+    }
+
+    /// How far a running request is; None when it runs no more.
+    pub fn progress(&self, user_data: u64) -> Option<xcopy_progress> {
+        let mut progress = xcopy_progress::default();
+        // SAFETY: the queue is live, progress is writable for its size.
+        let code = unsafe {
+            xcopy::xcopy_progress(self.raw, user_data, &mut progress, size_of_val(&progress))
+        };
+        (code >= 0).then_some(progress)
+    }
+}
+
+impl Drop for Queue<'_> {
+    fn drop(&mut self) {
+        if self.held.is_empty() {
+            // SAFETY: raw came from queue_create, is not used again, and
+            // nothing is in flight.
+            unsafe { xcopy::xcopy_queue_destroy(self.raw, 0) };
+        }
+    }
+}
+
+impl Held {
+    /// Only when the library is done with both.
+    fn free(self) -> Box<xcopy_report> {
+        // SAFETY: both came from Box::into_raw in submit, self is consumed, and
+        // the request was refused or has completed and is settled.
+        unsafe {
+            drop(Box::from_raw(self.ext));
+            Box::from_raw(self.report)
+        }
+    }
+}
+
+/// A report for the library to fill.
+pub fn empty_report() -> xcopy_report {
+    xcopy_report {
+        size: size_of::<xcopy_report>() as u32,
+        nshares: 0,
+        nfallbacks: 0,
+        sense_len: 0,
+        failed_index: 0,
+        failed: xcopy_range::default(),
+        untouched_from: 0,
+        shares: [xcopy_method_share::default(); XCOPY_METHOD_MAX],
+        fallbacks: [xcopy_fallback::default(); XCOPY_REPORT_FALLBACKS],
+        sense: [0; XCOPY_SENSE_MAX],
+        reserved: 0,
+    }
+}

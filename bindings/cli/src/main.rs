@@ -1,0 +1,84 @@
+//! The `xcopy` command: copies through the public C surface of libxcopy, shows
+//! what a pair of devices can do, and says why something was not offloaded.
+//!
+//! | module | subject |
+//! |---|---|
+//! | args, size | the command line |
+//! | library | safe wrappers around the C calls, the only unsafe code |
+//! | target | from a path to an open device |
+//! | copy, transfer, verify, report | `xcopy copy` |
+//! | probe, info, plugins, token | the other subcommands |
+//! | json | the shapes that scripts read |
+//! | progress, interrupt | the terminal |
+#![deny(unsafe_code)]
+
+mod args;
+mod copy;
+mod failure;
+mod info;
+mod interrupt;
+mod json;
+#[allow(unsafe_code)]
+mod library;
+mod plugins;
+mod probe;
+mod progress;
+mod report;
+mod size;
+mod target;
+mod token;
+mod transfer;
+mod verify;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use failure::{Failure, Result};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match &cli.command {
+        Command::Copy(args) => copy::run(args),
+        Command::Probe(args) => probe::run(args),
+        Command::Info(args) => info::run(args),
+        Command::Plugins(args) => plugins::run(args),
+        Command::Token(command) => token::run(command),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(&failure.to_string());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Prints a line on standard error; a closed one is no reason to stop.
+fn say(message: &str) {
+    let _ = writeln!(std::io::stderr(), "xcopy: {message}");
+}
+
+/// Prints text on standard output.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| {
+            Failure::io(
+                "standard output",
+                &error,
+                "the result could not be shown in full",
+            )
+        })
+}
+
+/// Prints one JSON document as a line.
+fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
+    let mut text = serde_json::to_string(value)
+        .map_err(|error| Failure::failed(libc::EIO, format!("json: {error}; report this")))?;
+    text.push('\n');
+    print(&text)
+}

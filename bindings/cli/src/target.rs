@@ -1,0 +1,289 @@
+//! From what the user names to an open device, with what the command has to
+//! know about it: what it is, how large, and whether it was made just now.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use xcopy::abi::*;
+
+use crate::failure::{Failure, Result};
+use crate::library::{Context, field};
+
+/// An open source or destination.
+pub struct Target {
+    /// The library's handle.
+    pub device: u32,
+    /// One of XCOPY_KIND_.
+    pub kind: u32,
+    /// Bytes; None if not known yet.
+    pub size: Option<u64>,
+    /// Device number of the node, or of the file's file system.
+    pub node: (u32, u32),
+    /// What the user named, or made of it (a file in a directory).
+    pub path: PathBuf,
+    /// Open for regular files.
+    pub file: Option<File>,
+    /// True if the file did not exist.
+    pub created: bool,
+}
+
+impl Target {
+    /// What messages call it.
+    pub fn name(&self) -> String {
+        self.path.to_string_lossy().into_owned()
+    }
+
+    /// Looks at the library's idea of the size again.
+    pub fn refresh(&mut self, context: &Context) -> Result<()> {
+        if self.size.is_none() {
+            let info = context.device_info(self.device)?;
+            self.size = (info.size_known != 0).then_some(info.size_bytes);
+        }
+        Ok(())
+    }
+
+    /// True if both are the same regular file.
+    pub fn same_file(&self, other: &Target) -> Result<bool> {
+        match (&self.file, &other.file) {
+            (Some(a), Some(b)) => Ok(identity(a, &self.path)? == identity(b, &other.path)?),
+            _ => Ok(false),
+        }
+    }
+
+    /// Removes the file if this run made it and it is still empty: a copy that
+    /// never began leaves nothing behind.
+    pub fn remove_if_untouched(&self) {
+        let Some(file) = &self.file else { return };
+        let (Ok(ours), Ok(there)) = (file.metadata(), fs::symlink_metadata(&self.path)) else {
+            return;
+        };
+        let same = (ours.dev(), ours.ino()) == (there.dev(), there.ino());
+        if self.created && same && ours.len() == 0 {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(file: &File, path: &Path) -> Result<(u64, u64)> {
+    let metadata = file.metadata().map_err(|error| cannot_open(path, &error))?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// True if `path` names a device of a registered plugin, `name:spec`.
+fn is_spec(context: &Context, path: &Path) -> Result<bool> {
+    let bytes = path.as_os_str().as_bytes();
+    let Some(colon) = bytes.iter().position(|byte| *byte == b':') else {
+        return Ok(false);
+    };
+    let plugins = context.plugins()?;
+    Ok(plugins
+        .iter()
+        .any(|plugin| field(&plugin.name).as_bytes() == &bytes[..colon]))
+}
+
+/// Opens what is to be read.
+pub fn source(context: &Context, path: &Path) -> Result<Target> {
+    open(context, path, XCOPY_OPEN_READ)
+}
+
+/// Opens what is to be looked at as a destination: it must exist, nothing will
+/// be written, so no claim is taken.
+pub fn existing_destination(context: &Context, path: &Path) -> Result<Target> {
+    open(context, path, XCOPY_OPEN_WRITE | XCOPY_OPEN_OWNED)
+}
+
+/// Opens what is to be written: `dst`, or the file in the directory `dst` that
+/// is named like `src`. A file that does not exist is created.
+pub fn destination(context: &Context, src: &Target, dst: &Path, force: bool) -> Result<Target> {
+    let flags = XCOPY_OPEN_WRITE | if force { XCOPY_OPEN_FORCE } else { 0 };
+    if is_spec(context, dst)? {
+        return open(context, dst, flags);
+    }
+    let mut path = dst.to_owned();
+    if dst.is_dir() {
+        let name = match src.kind {
+            XCOPY_KIND_NATIVE => None,
+            _ => src.path.file_name(),
+        };
+        let Some(name) = name else {
+            return Err(Failure::usage(format!(
+                "{} is a directory and {} has no file name to use in it; name the file",
+                dst.display(),
+                src.name()
+            )));
+        };
+        path.push(name);
+    }
+    match fs::metadata(&path) {
+        Ok(_) => open(context, &path, flags),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(context, path, flags),
+        Err(error) => Err(cannot_open(&path, &error)),
+    }
+}
+
+/// Opens a path, or `name:spec`, that exists.
+pub fn open(context: &Context, path: &Path, flags: u32) -> Result<Target> {
+    if path == OsStr::new("-") {
+        return Err(Failure::usage(
+            "'-' (standard input or output) cannot be copied; write ./- for a file of that name",
+        ));
+    }
+    if is_spec(context, path)? {
+        let device = context.open(path.as_os_str(), flags).map_err(|failure| {
+            prefixed(
+                path,
+                failure,
+                "write ./NAME for a file whose name has a colon",
+            )
+        })?;
+        let target = described(context, device, path.to_owned(), None, false)?;
+        if target.kind == XCOPY_KIND_NATIVE {
+            return Ok(target);
+        }
+        // The plugin opens no devices of its own: it is an ordinary path.
+        context.close(device)?;
+    }
+    let metadata = fs::metadata(path).map_err(|error| cannot_open(path, &error))?;
+    if metadata.is_file() {
+        let file = open_file(path, flags).map_err(|error| cannot_open(path, &error))?;
+        return regular(context, file, path.to_owned(), flags, false);
+    }
+    refuse_strange(path, &metadata)?;
+    let device = context
+        .open(path.as_os_str(), flags)
+        .map_err(|failure| prefixed(path, failure, ""))?;
+    described(context, device, path.to_owned(), None, false)
+}
+
+fn open_file(path: &Path, flags: u32) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    // Never wait for a pipe's other end, should the path have changed its nature.
+    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    if flags & XCOPY_OPEN_WRITE == 0 {
+        return options.read(true).open(path);
+    }
+    // Reading too lets the library look at cached pages of the destination.
+    match options.read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            options.read(false).open(path)
+        }
+        other => other,
+    }
+}
+
+fn create(context: &Context, path: PathBuf, flags: u32) -> Result<Target> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(0o666);
+    let file = options.open(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Failure::io(
+            path.display(),
+            &error,
+            "it is a link that leads nowhere, or was made just now; remove it or name its target",
+        ),
+        _ => cannot_open(&path, &error),
+    })?;
+    let made = match file.try_clone() {
+        Ok(clone) => regular(context, clone, path.clone(), flags, true),
+        Err(error) => Err(cannot_open(&path, &error)),
+    };
+    if made.is_err() {
+        let _ = fs::remove_file(&path);
+    }
+    made
+}
+
+fn regular(
+    context: &Context,
+    file: File,
+    path: PathBuf,
+    flags: u32,
+    created: bool,
+) -> Result<Target> {
+    let metadata = file
+        .metadata()
+        .map_err(|error| cannot_open(&path, &error))?;
+    if !metadata.is_file() {
+        return Err(Failure::failed(
+            libc::EINVAL,
+            format!(
+                "{}: changed its nature while it was opened; try again",
+                path.display()
+            ),
+        ));
+    }
+    let device = context
+        .open_fd(file.as_fd(), flags)
+        .map_err(|failure| prefixed(&path, failure, ""))?;
+    described(context, device, path, Some(file), created)
+}
+
+fn described(
+    context: &Context,
+    device: u32,
+    path: PathBuf,
+    file: Option<File>,
+    created: bool,
+) -> Result<Target> {
+    let info = context.device_info(device)?;
+    let size = (info.size_known != 0).then_some(info.size_bytes);
+    let node = (info.dev_major, info.dev_minor);
+    Ok(Target {
+        device,
+        kind: info.kind,
+        size,
+        node,
+        path,
+        file,
+        created,
+    })
+}
+
+fn refuse_strange(path: &Path, metadata: &Metadata) -> Result<()> {
+    let kind = metadata.file_type();
+    let (errno, what) = if kind.is_dir() {
+        (libc::EISDIR, "is a directory")
+    } else if kind.is_fifo() {
+        (libc::ESPIPE, "is a pipe")
+    } else if kind.is_socket() {
+        (libc::ENXIO, "is a socket")
+    } else {
+        return Ok(());
+    };
+    let next = "name a file, a disk or a partition";
+    Err(Failure::failed(
+        errno,
+        format!("{}: {what}; {next}", path.display()),
+    ))
+}
+
+fn cannot_open(path: &Path, error: &io::Error) -> Failure {
+    let next = match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR) => "check the path",
+        Some(libc::EACCES | libc::EPERM) => "ask for permission, or run as its owner",
+        Some(libc::EROFS) => "remount the file system writable, or choose another place",
+        Some(libc::ETXTBSY) => "it is a program that runs; copy to a new name instead",
+        Some(libc::EMFILE | libc::ENFILE) => "raise the limit of open files (ulimit -n)",
+        _ => "check that it can be opened with other tools",
+    };
+    Failure::io(path.display(), error, next)
+}
+
+/// The library's refusal, with the path if it does not name it, and a hint.
+pub fn prefixed(path: &Path, failure: Failure, hint: &str) -> Failure {
+    let Failure::Failed { errno, mut message } = failure else {
+        return failure;
+    };
+    let name = path.to_string_lossy();
+    if !message.contains(name.as_ref()) {
+        message = format!("{name}: {message}");
+    }
+    if !hint.is_empty() {
+        message = format!("{message}; {hint}");
+    }
+    Failure::Failed { errno, message }
+}

@@ -1,0 +1,206 @@
+//! `xcopy token`: a token file is a bearer secret; nothing here ever prints it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use xcopy::abi::*;
+
+use crate::args::{TokenCommand, TokenCreateArgs, TokenInfoArgs, TokenWriteArgs};
+use crate::failure::{Failure, Result};
+use crate::interrupt::Interrupts;
+use crate::library::{Context, Request, field};
+use crate::progress::Bar;
+use crate::report;
+use crate::target;
+use crate::transfer::{self, Ended};
+use crate::{print, say};
+
+/// Larger files are no tokens: a terabyte in tokens of 512 bytes for each 8 MiB.
+const MAX_FILE: u64 = 64 << 20;
+
+/// Runs the subcommand.
+pub fn run(command: &TokenCommand) -> Result<()> {
+    match command {
+        TokenCommand::Create(args) => create(args),
+        TokenCommand::Write(args) => write(args),
+        TokenCommand::Info(args) => info(args),
+    }
+}
+
+fn create(args: &TokenCreateArgs) -> Result<()> {
+    let context = Context::new()?;
+    let src = target::source(&context, &args.src)?;
+    let rest = src.size.and_then(|size| size.checked_sub(args.src_offset));
+    let length = args
+        .length
+        .or(rest)
+        .filter(|length| *length > 0)
+        .ok_or_else(|| {
+            Failure::failed(
+                libc::EINVAL,
+                format!(
+                    "{}: has no bytes there; change --src-offset or --length",
+                    src.name()
+                ),
+            )
+        })?;
+    // Made first: a token that cannot be kept would only use the array's memory.
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&args.output)
+        .map_err(|error| cannot(&args.output, &error, "name a file that does not exist"))?;
+    let made = fill(&context, &mut file, src.device, length, args);
+    if made.is_err() {
+        let _ = fs::remove_file(&args.output);
+    }
+    made?;
+    print(&format!(
+        "a token for {length} bytes of {} is in {}\n",
+        src.name(),
+        args.output.display()
+    ))
+}
+
+fn fill(
+    context: &Context,
+    file: &mut File,
+    src: u32,
+    length: u64,
+    args: &TokenCreateArgs,
+) -> Result<()> {
+    let token = context.token_create()?;
+    let request = Request {
+        op: XCOPY_OP_TOKEN_CREATE,
+        src,
+        dst: token,
+        src_offset: args.src_offset,
+        length,
+        token_lifetime_s: args.lifetime.unwrap_or(0),
+        ..Request::default()
+    };
+    perform(context, &request, &args.src, length)?;
+    let secret = context.token_export(token)?;
+    file.write_all(&secret)
+        .and_then(|()| file.sync_all())
+        .map_err(|error| cannot(&args.output, &error, "make room and create the token again"))
+}
+
+fn write(args: &TokenWriteArgs) -> Result<()> {
+    let context = Context::new()?;
+    let token = context.token_import(&read(&args.file)?)?;
+    let bytes = context.token_info(token)?.bytes;
+    let length = args.length.unwrap_or(bytes);
+    if length > bytes {
+        return Err(Failure::failed(
+            libc::EINVAL,
+            format!(
+                "{}: stands for {bytes} bytes; give less --length",
+                args.file.display()
+            ),
+        ));
+    }
+    let dst = target::open(&context, &args.dst, XCOPY_OPEN_WRITE)?;
+    let request = Request {
+        op: XCOPY_OP_TOKEN_WRITE,
+        src: token,
+        dst: dst.device,
+        dst_offset: args.dst_offset,
+        length,
+        ..Request::default()
+    };
+    perform(&context, &request, &args.dst, length)?;
+    print(&format!("wrote {length} bytes to {}\n", dst.name()))
+}
+
+fn info(args: &TokenInfoArgs) -> Result<()> {
+    let context = Context::new()?;
+    let token = context.token_import(&read(&args.file)?)?;
+    let info = context.token_info(token)?;
+    let lifetime = match info.lifetime_s {
+        0 => "not known".to_owned(),
+        seconds => format!("{seconds} s from its creation"),
+    };
+    print(&format!(
+        "bytes: {}\nmethod: {}\nplugin: {}\ntype: {:#x}\nlifetime: {lifetime}\n",
+        info.bytes,
+        context.method_name(info.method),
+        field(&info.plugin),
+        info.token_type,
+    ))
+}
+
+/// Runs one request on a queue of its own; anything but success is a failure.
+fn perform(context: &Context, request: &Request, path: &Path, length: u64) -> Result<()> {
+    let mut queue = context.queue(0, 0)?;
+    let mut interrupts = Interrupts::watch()?;
+    let bar = Bar::new("token", length, false);
+    let ended = transfer::run(&mut queue, request, &mut interrupts, &bar, 0)
+        .map_err(|failure| target::prefixed(path, failure, ""))?;
+    drop(bar);
+    let finished = match ended {
+        Ended::Finished(finished) => finished,
+        Ended::Abandoned(_) => {
+            return Err(Failure::failed(
+                libc::ECANCELED,
+                format!("{}: left; the device may still work on it", path.display()),
+            ));
+        }
+    };
+    match finished.completion.res {
+        0 => Ok(()),
+        res if res == -libc::ENOTSUP => Err(Failure::failed(
+            libc::ENOTSUP,
+            format!(
+                "{}: no method can use tokens here: {}; see xcopy plugins for what is loaded",
+                path.display(),
+                crate::library::reason(finished.completion.reason)
+            ),
+        )),
+        res => Err(Failure::failed(
+            res.saturating_neg(),
+            format!(
+                "{}: {}; {} bytes are done",
+                path.display(),
+                report::explain(&finished.completion, &finished.report),
+                finished.completion.bytes_done
+            ),
+        )),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let next = "name a file that xcopy token create has made";
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|error| cannot(path, &error, next))?;
+    let metadata = file
+        .metadata()
+        .map_err(|error| cannot(path, &error, next))?;
+    if !metadata.is_file() || metadata.len() > MAX_FILE || metadata.len() == 0 {
+        return Err(Failure::failed(
+            libc::EINVAL,
+            format!("{}: no token; {next}", path.display()),
+        ));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        say(&format!(
+            "warning: {}: others may read this token and with it the data; chmod 600 it",
+            path.display()
+        ));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE)
+        .read_to_end(&mut bytes)
+        .map_err(|error| cannot(path, &error, next))?;
+    Ok(bytes)
+}
+
+fn cannot(path: &Path, error: &std::io::Error, next: &str) -> Failure {
+    Failure::io(path.display(), error, next)
+}

@@ -1,0 +1,272 @@
+//! `xcopy copy`: what is copied, and where.
+
+mod common;
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::process::Command;
+
+use common::*;
+
+const LENGTH: usize = 3 * 1024 * 1024 + 777;
+
+#[test]
+fn a_new_file_holds_the_source() {
+    let (_dir, src, dst) = with_source(LENGTH);
+    let output = copy(&["--verify"], &src, &dst);
+    expect(&output, 0);
+    assert!(out(&output).starts_with("copied 3.0"), "{}", told(&output));
+    assert_eq!(fs::read(&dst).unwrap(), fs::read(&src).unwrap());
+    assert_eq!(fs::metadata(&dst).unwrap().permissions().mode() & 0o111, 0);
+}
+
+#[test]
+fn a_longer_and_a_shorter_file_get_the_sources_length() {
+    for before in [0, 1000, LENGTH - 1, LENGTH, LENGTH + 100_000] {
+        let (_dir, src, dst) = with_source(LENGTH);
+        fs::write(&dst, stamped("dst", 7, before)).unwrap();
+        let inode = fs::metadata(&dst).unwrap().ino();
+        expect(&copy(&["--quiet"], &src, &dst), 0);
+        assert!(
+            fs::read(&dst).unwrap() == fs::read(&src).unwrap(),
+            "from {before}"
+        );
+        assert_eq!(fs::metadata(&dst).unwrap().ino(), inode);
+    }
+}
+
+#[test]
+fn with_offsets_nothing_else_is_touched() {
+    let (_dir, src, dst) = with_source(LENGTH);
+    for (src_offset, dst_offset, length) in [
+        (0, 4096, 8192),
+        (4096, 0, 65536),
+        (513, 1027, 100_003),
+        (0, 2_999_999, 11),
+        (9, 9, 0),
+    ] {
+        let before = stamped("dst", 9, 3_000_000);
+        fs::write(&dst, &before).unwrap();
+        let args = [
+            "--verify".to_owned(),
+            format!("--src-offset={src_offset}"),
+            format!("--dst-offset={dst_offset}"),
+            format!("--length={length}"),
+        ];
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        expect(&copy(&args, &src, &dst), 0);
+        let mut wanted = before;
+        let data = &stamped("src", 1, LENGTH)[src_offset..src_offset + length];
+        wanted.resize(wanted.len().max(dst_offset + length), 0);
+        wanted[dst_offset..dst_offset + length].copy_from_slice(data);
+        assert!(
+            fs::read(&dst).unwrap() == wanted,
+            "{src_offset} {dst_offset} {length}"
+        );
+    }
+}
+
+#[test]
+fn a_source_offset_alone_still_replaces_the_whole_file() {
+    let (_dir, src, dst) = with_source(LENGTH);
+    fs::write(&dst, stamped("dst", 9, 2 * LENGTH)).unwrap();
+    expect(&copy(&["--src-offset", "1M"], &src, &dst), 0);
+    assert!(fs::read(&dst).unwrap() == stamped("src", 1, LENGTH)[1 << 20..]);
+}
+
+#[test]
+fn a_directory_takes_the_sources_name() {
+    let (dir, src, _) = with_source(5000);
+    let into = dir.path().join("into");
+    fs::create_dir(&into).unwrap();
+    expect(&copy(&[], &src, &into), 0);
+    assert_eq!(fs::read(into.join("src")).unwrap(), fs::read(&src).unwrap());
+}
+
+#[test]
+fn an_empty_source_copies_nothing_and_succeeds() {
+    let (_dir, src, dst) = with_source(0);
+    fs::write(&dst, b"old").unwrap();
+    let output = copy(&["--json", "--verify"], &src, &dst);
+    expect(&output, 0);
+    let report = json(&output);
+    check_report(&report);
+    assert_eq!(report["bytes"], 0);
+    assert_eq!(fs::read(&dst).unwrap(), b"");
+}
+
+#[test]
+fn holes_stay_holes() {
+    let (_dir, src, dst) = with_source(0);
+    let file = File::create(&src).unwrap();
+    let data = stamped("src", 3, 1 << 20);
+    file.write_all_at(&data, 16 << 20).unwrap();
+    file.set_len(64 << 20).unwrap();
+    fs::write(&dst, stamped("dst", 4, 20 << 20)).unwrap();
+    expect(&copy(&["--verify"], &src, &dst), 0);
+    let (from, to) = (fs::metadata(&src).unwrap(), fs::metadata(&dst).unwrap());
+    assert_eq!(from.len(), to.len());
+    assert!(fs::read(&dst).unwrap() == fs::read(&src).unwrap());
+    assert!(
+        to.blocks() < 2 * from.blocks() + 2048,
+        "{} blocks",
+        to.blocks()
+    );
+}
+
+#[test]
+fn a_rate_is_kept_and_the_pieces_are_one_copy() {
+    let (_dir, src, dst) = with_source(LENGTH);
+    let started = std::time::Instant::now();
+    let output = copy(
+        &["--json", "--rate", "3M", "--dst-offset", "1000"],
+        &src,
+        &dst,
+    );
+    let elapsed = started.elapsed().as_secs_f64();
+    expect(&output, 0);
+    let report = json(&output);
+    check_report(&report);
+    assert_eq!(report["bytes"], LENGTH);
+    assert!((1.0..5.0).contains(&elapsed), "{elapsed} s");
+    assert!(fs::read(&dst).unwrap()[1000..] == stamped("src", 1, LENGTH));
+}
+
+#[test]
+fn durable_depth_and_chunk_are_taken() {
+    let (_dir, src, dst) = with_source(LENGTH);
+    expect(
+        &copy(
+            &["--durable", "--depth", "3", "--chunk", "64K", "--verify"],
+            &src,
+            &dst,
+        ),
+        0,
+    );
+    assert!(fs::read(&dst).unwrap() == fs::read(&src).unwrap());
+}
+
+#[test]
+fn a_relative_name_in_the_working_directory_is_durable_too() {
+    let (dir, src, dst) = with_source(4096);
+    let output = xcopy()
+        .current_dir(&dir)
+        .args(["copy", "--durable", "src", "dst"])
+        .output()
+        .unwrap();
+    expect(&output, 0);
+    assert_eq!(fs::read(&dst).unwrap(), fs::read(&src).unwrap());
+}
+
+#[test]
+fn the_report_names_who_copied() {
+    let (_dir, src, dst) = with_source(LENGTH);
+    let output = copy(&["--json", "--method", "read_write"], &src, &dst);
+    expect(&output, 0);
+    let report = json(&output);
+    check_report(&report);
+    assert_eq!(report["bytes"], LENGTH);
+    assert_eq!(report["methods"].as_array().unwrap().len(), 1, "{report}");
+    assert_eq!(report["methods"][0]["name"], "read_write");
+    assert_eq!(report["methods"][0]["plugin"], "core");
+    assert_eq!(report["methods"][0]["offloaded"], false);
+    assert!(report["error"].is_null());
+}
+
+#[test]
+fn the_environment_limits_methods() {
+    let (_dir, src, dst) = with_source(LENGTH);
+    let run = |env: &str, args: &[&str]| {
+        let mut command = xcopy();
+        command
+            .env("XCOPY_METHODS", env)
+            .args(["copy", "--json"])
+            .args(args);
+        command.arg(&src).arg(&dst).output().unwrap()
+    };
+    let output = run("read_write", &[]);
+    expect(&output, 0);
+    assert_eq!(json(&output)["methods"][0]["name"], "read_write");
+    let output = run(
+        "read_write,copy_file_range",
+        &["--method", "reflink,read_write"],
+    );
+    expect(&output, 0);
+    assert_eq!(json(&output)["methods"][0]["name"], "read_write");
+    expect(&run("read_write", &["--method", "reflink"]), 2);
+    expect(&run("no_such_method", &[]), 2);
+    expect(&run("", &[]), 0);
+}
+
+#[test]
+fn the_summary_is_not_printed_when_quiet() {
+    let (_dir, src, dst) = with_source(4096);
+    let output = copy(&["--quiet"], &src, &dst);
+    expect(&output, 0);
+    assert_eq!(told(&output), "");
+}
+
+#[test]
+fn a_source_of_proc_is_not_taken_for_empty() {
+    let (_dir, _, dst) = with_source(0);
+    let output = copy(&[], std::path::Path::new("/proc/self/status"), &dst);
+    expect(&output, 1);
+    assert!(!dst.exists());
+}
+
+/// A loop device over an image; detached when dropped.
+struct Loop(String);
+
+impl Loop {
+    /// None, said aloud, where loop devices cannot be made.
+    fn over(image: &std::path::Path) -> Option<Self> {
+        let made = Command::new("losetup")
+            .args(["--find", "--show"])
+            .arg(image)
+            .output();
+        match made {
+            Ok(output) if output.status.success() => Some(Loop(out(&output).trim().to_owned())),
+            _ => {
+                eprintln!("SKIP: no loop device: run as root with losetup and free loop devices");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["--detach", &self.0]).status();
+    }
+}
+
+#[test]
+fn a_disk_is_a_source_and_a_destination() {
+    let (dir, src, dst) = with_source(3 << 20);
+    let image = dir.path().join("image");
+    let before = stamped("image", 6, 8 << 20);
+    fs::write(&image, &before).unwrap();
+    let Some(disk) = Loop::over(&image) else {
+        return;
+    };
+    let disk = std::path::Path::new(&disk.0);
+    expect(
+        &copy(&["--dst-offset", "1M", "--verify", "--durable"], &src, disk),
+        0,
+    );
+    let mut wanted = before;
+    wanted[1 << 20..4 << 20].copy_from_slice(&stamped("src", 1, 3 << 20));
+    assert!(fs::read(disk).unwrap() == wanted);
+    let output = copy(&["--json", "--dst-offset", "6M"], &src, disk);
+    expect(&output, 1);
+    assert_eq!(json(&output)["error"]["errno"], 28);
+    assert!(
+        fs::read(disk).unwrap() == wanted,
+        "a refused copy changed the disk"
+    );
+    expect(&copy(&["--verify"], disk, &dst), 0);
+    assert!(fs::read(&dst).unwrap() == wanted);
+    let output = xcopy().args(["info", "--json"]).arg(disk).output().unwrap();
+    expect(&output, 0);
+    assert_eq!(json(&output)["size"], 8 << 20);
+}

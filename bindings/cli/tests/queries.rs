@@ -1,0 +1,230 @@
+//! `xcopy probe`, `info`, `plugins` and `token`.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use common::*;
+
+#[test]
+fn probe_tells_of_every_method_whether_and_why_not() {
+    let (_dir, src, dst) = with_source(4096);
+    let before = stamped("dst", 5, 4096);
+    fs::write(&dst, &before).unwrap();
+    let output = xcopy()
+        .args(["probe", "--json"])
+        .arg(&src)
+        .arg(&dst)
+        .output()
+        .unwrap();
+    expect(&output, 0);
+    let report = json(&output);
+    let methods = report["methods"].as_array().unwrap();
+    let named = |name: &str| methods.iter().find(|method| method["name"] == name);
+    assert_eq!(
+        named("read_write").expect("the host can")["usable"],
+        true,
+        "{report}"
+    );
+    assert!(named("reflink").is_some(), "{report}");
+    for method in methods {
+        assert!(
+            method["plugin"].is_string() && method["usable"].is_boolean(),
+            "{method}"
+        );
+        assert!(
+            method["usable"] == true || method["reason"].is_string(),
+            "{method}"
+        );
+        for limit in [
+            "preferred_bytes",
+            "max_bytes",
+            "src_granularity",
+            "max_ranges",
+        ] {
+            assert!(method["limits"][limit].is_u64(), "{method}");
+        }
+    }
+    let output = xcopy().arg("probe").arg(&src).arg(&dst).output().unwrap();
+    expect(&output, 0);
+    assert!(out(&output).contains("read_write"), "{}", told(&output));
+    assert!(
+        fs::read(&dst).unwrap() == before,
+        "probing changed the destination"
+    );
+}
+
+#[test]
+fn probe_needs_both() {
+    let (dir, src, dst) = with_source(4096);
+    let missing = dir.path().join("missing");
+    for (from, to) in [(&src, &dst), (&missing, &src)] {
+        let output = xcopy().arg("probe").arg(from).arg(to).output().unwrap();
+        expect(&output, 1);
+        assert!(err(&output).contains("No such file"), "{}", told(&output));
+        assert!(!dst.exists());
+    }
+}
+
+#[test]
+fn info_describes_a_file() {
+    let (_dir, src, _) = with_source(12_345);
+    let output = xcopy().args(["info", "--json"]).arg(&src).output().unwrap();
+    expect(&output, 0);
+    let info = json(&output);
+    assert_eq!(info["kind"], "file");
+    assert_eq!(info["size"], 12_345);
+    assert_eq!(info["name"], src.to_str().unwrap());
+    let dev = fs::metadata(&src).unwrap().dev();
+    let wanted = format!(
+        "{}:{}",
+        nix::sys::stat::major(dev),
+        nix::sys::stat::minor(dev)
+    );
+    assert_eq!(info["device"], wanted);
+    let output = xcopy().arg("info").arg(&src).output().unwrap();
+    expect(&output, 0);
+    assert!(
+        out(&output).contains("size: 12345 bytes"),
+        "{}",
+        told(&output)
+    );
+    expect(
+        &xcopy().args(["info", "/no/such/device"]).output().unwrap(),
+        1,
+    );
+}
+
+#[test]
+fn plugins_lists_the_built_in_ones() {
+    let output = xcopy().args(["plugins", "--json"]).output().unwrap();
+    expect(&output, 0);
+    let report = json(&output);
+    let plugins = report["plugins"].as_array().unwrap();
+    for (plugin, method) in [("file", "reflink"), ("null", "null")] {
+        let found = plugins
+            .iter()
+            .find(|entry| entry["name"] == plugin)
+            .expect(plugin);
+        let methods = found["methods"].as_array().unwrap();
+        assert!(methods.iter().any(|name| name == method), "{found}");
+    }
+    let output = xcopy().arg("plugins").output().unwrap();
+    expect(&output, 0);
+    assert!(out(&output).contains("file") && out(&output).contains("built in"));
+}
+
+#[test]
+fn a_bad_plugin_file_is_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("libxcopy_broken.so"), b"no library").unwrap();
+    let output = xcopy()
+        .env("XCOPY_PLUGIN_DIR", dir.path())
+        .args(["plugins", "--json"])
+        .output()
+        .unwrap();
+    expect(&output, 0);
+    assert!(json(&output)["plugins"].as_array().unwrap().len() >= 2);
+    assert!(
+        err(&output).contains("libxcopy_broken.so"),
+        "{}",
+        told(&output)
+    );
+}
+
+#[test]
+fn tokens_that_nobody_can_make_leave_no_file() {
+    let (dir, src, _) = with_source(4096);
+    let file = dir.path().join("token");
+    let output = xcopy()
+        .args(["token", "create"])
+        .arg(&src)
+        .arg("-o")
+        .arg(&file)
+        .output()
+        .unwrap();
+    expect(&output, 1);
+    assert!(err(&output).starts_with("xcopy: "), "{}", told(&output));
+    assert!(!file.exists());
+    fs::write(&file, b"precious").unwrap();
+    let output = xcopy()
+        .args(["token", "create"])
+        .arg(&src)
+        .arg("-o")
+        .arg(&file)
+        .output()
+        .unwrap();
+    expect(&output, 1);
+    assert_eq!(fs::read(&file).unwrap(), b"precious");
+}
+
+#[test]
+fn what_is_no_token_is_refused_and_not_printed() {
+    let (dir, _, dst) = with_source(0);
+    let file = dir.path().join("token");
+    fs::write(&file, b"SECRET-SECRET-SECRET").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&dst, b"old").unwrap();
+    let info = xcopy().args(["token", "info"]).arg(&file).output().unwrap();
+    let write = xcopy()
+        .args(["token", "write"])
+        .arg(&file)
+        .arg(&dst)
+        .output()
+        .unwrap();
+    for output in [info, write] {
+        expect(&output, 1);
+        assert!(!told(&output).contains("SECRET"), "{}", told(&output));
+        assert!(err(&output).contains("chmod 600"), "{}", told(&output));
+    }
+    assert_eq!(fs::read(&dst).unwrap(), b"old");
+}
+
+#[test]
+fn a_token_makes_the_round_through_a_private_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    let run = |args: &[&str]| xcopy().arg("token").args(args).arg(&file).output().unwrap();
+    let output = run(&["create", "--length", "1M", "null:64M", "-o"]);
+    expect(&output, 0);
+    assert_eq!(
+        fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let output = run(&["info"]);
+    expect(&output, 0);
+    assert!(out(&output).contains("bytes: 1048576"), "{}", told(&output));
+    let output = xcopy()
+        .args(["token", "write"])
+        .arg(&file)
+        .arg("null:64M")
+        .output()
+        .unwrap();
+    expect(&output, 0);
+}
+
+#[test]
+fn devices_of_a_plugin_are_named_by_a_spec() {
+    let output = xcopy()
+        .args(["info", "--json", "null:64M"])
+        .output()
+        .unwrap();
+    expect(&output, 0);
+    assert_eq!(json(&output)["kind"], "native");
+    let run = |args: &[&str]| {
+        let mut command = xcopy();
+        command
+            .args(["copy", "--json"])
+            .args(args)
+            .args(["null:64M,id=1", "null:64M,id=2"]);
+        command.output().unwrap()
+    };
+    let output = run(&["--method", "null"]);
+    expect(&output, 0);
+    let report = json(&output);
+    check_report(&report);
+    assert_eq!(report["bytes"], 64 << 20);
+    assert_eq!(report["methods"][0]["name"], "null");
+    expect(&run(&["--verify"]), 2);
+}

@@ -1,0 +1,213 @@
+//! What is refused, with which status, and that nothing changed.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use common::*;
+
+#[test]
+fn wrong_usage_is_2_and_says_so_on_standard_error() {
+    let (_dir, src, dst) = with_source(4096);
+    let (src, dst) = (src.to_str().unwrap(), dst.to_str().unwrap());
+    let wrong: &[&[&str]] = &[
+        &[],
+        &["frobnicate"],
+        &["copy"],
+        &["copy", src],
+        &["copy", src, dst, "third"],
+        &["copy", "--no-such-option", src, dst],
+        &["copy", "--length", "1.5G", src, dst],
+        &["copy", "--length", "1KB", src, dst],
+        &["copy", "--length", "-1", src, dst],
+        &["copy", "--src-offset", "99999999999999999999", src, dst],
+        &["copy", "--rate", "0", src, dst],
+        &["copy", "--chunk", "0", src, dst],
+        &["copy", "--depth", "0", src, dst],
+        &["copy", "--depth", "65537", src, dst],
+        &["copy", "--method", "no_such_method", src, dst],
+        &["copy", "--method", "", src, dst],
+        &["copy", "-", dst],
+        &["copy", src, "-"],
+        &["probe", src],
+        &["info"],
+        &["plugins", "extra"],
+        &["token"],
+        &["token", "create", src],
+        &["token", "create", "--lifetime", "0", src, "-o", dst],
+    ];
+    for args in wrong {
+        let output = xcopy().args(*args).output().unwrap();
+        expect(&output, 2);
+        assert!(
+            !err(&output).is_empty() && out(&output).is_empty(),
+            "{args:?}"
+        );
+        assert!(!Path::new(dst).exists(), "{args:?}");
+    }
+    let output = xcopy().arg("--help").output().unwrap();
+    expect(&output, 0);
+    assert!(out(&output).contains("copy"));
+}
+
+#[test]
+fn no_fallback_refuses_what_only_the_host_can_do() {
+    let (_dir, src, dst) = with_source(4096);
+    let before = stamped("dst", 2, 9999);
+    let run = || {
+        copy(
+            &["--json", "--no-fallback", "--method", "read_write"],
+            &src,
+            &dst,
+        )
+    };
+    let output = run();
+    expect(&output, 1);
+    let report = json(&output);
+    check_report(&report);
+    assert_eq!(report["bytes"], 0);
+    assert_eq!(report["error"]["errno"], 95, "{report}");
+    assert_eq!(report["error"]["bytes_done"], 0);
+    assert!(err(&output).starts_with("xcopy: "), "{}", told(&output));
+    assert!(!dst.exists(), "an empty file was left behind");
+    fs::write(&dst, &before).unwrap();
+    expect(&run(), 1);
+    assert!(
+        fs::read(&dst).unwrap() == before,
+        "a refused copy changed the destination"
+    );
+}
+
+#[test]
+fn the_same_file_is_refused_by_every_name() {
+    let (dir, src, dst) = with_source(50_000);
+    let link = dir.path().join("link");
+    fs::hard_link(&src, &dst).unwrap();
+    std::os::unix::fs::symlink(&src, &link).unwrap();
+    for other in [&src, &dst, &link, &dir.path().to_owned()] {
+        let output = copy(&["--json"], &src, other);
+        expect(&output, 1);
+        assert!(err(&output).contains("same file"), "{}", told(&output));
+        check_report(&json(&output));
+    }
+    assert!(fs::read(&src).unwrap() == stamped("src", 1, 50_000));
+}
+
+#[test]
+fn what_cannot_be_a_source_or_destination_is_told() {
+    let (dir, src, dst) = with_source(4096);
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let dangling = dir.path().join("dangling");
+    std::os::unix::fs::symlink(dir.path().join("nowhere"), &dangling).unwrap();
+    let missing = dir.path().join("missing");
+    let below = missing.join("dst");
+    let slash = dir.path().join("new/");
+    for (from, to) in [
+        (&missing, &dst),
+        (&dir.path().to_owned(), &dst),
+        (&fifo, &dst),
+        (&src, &fifo),
+        (&src, &below),
+        (&src, &dangling),
+        (&src, &slash),
+    ] {
+        let output = copy(&["--json"], from, to);
+        expect(&output, 1);
+        let report = json(&output);
+        check_report(&report);
+        assert_eq!(report["bytes"], 0);
+        assert!(err(&output).starts_with("xcopy: "), "{}", told(&output));
+        assert!(!dst.exists());
+    }
+}
+
+#[test]
+fn offsets_beyond_the_end_are_refused_before_anything_is_made() {
+    let (_dir, src, dst) = with_source(4096);
+    for args in [
+        ["--src-offset", "4097", "--length", "0"],
+        ["--src-offset", "1", "--length", "4096"],
+        ["--dst-offset", "18446744073709551615", "--length", "4096"],
+    ] {
+        expect(&copy(&args, &src, &dst), 1);
+        assert!(!dst.exists(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_read_only_destination_is_refused_to_an_ordinary_user() {
+    let (dir, src, dst) = with_source(4096);
+    let before = stamped("dst", 2, 100);
+    fs::write(&dst, &before).unwrap();
+    fs::set_permissions(&dst, fs::Permissions::from_mode(0o444)).unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // The build directory may be closed to others: run a copy of the command.
+    let binary = dir.path().join("xcopy");
+    // Another process makes it: a write handle that a test running beside this
+    // one inherits for a moment would make it "busy".
+    let made = Command::new("install")
+        .args(["-m", "755", env!("CARGO_BIN_EXE_xcopy")])
+        .arg(&binary)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let new = dir.path().join("new");
+    for to in [&dst, &new] {
+        let root = nix::unistd::geteuid().is_root();
+        if !root && to == &new {
+            continue;
+        }
+        let mut command = Command::new(&binary);
+        command
+            .env_remove("XCOPY_METHODS")
+            .arg("copy")
+            .arg("--json")
+            .arg(&src)
+            .arg(to);
+        if root {
+            command.uid(65_534).gid(65_534);
+        }
+        let output = command.output().unwrap();
+        expect(&output, 1);
+        let report = json(&output);
+        check_report(&report);
+        assert_eq!(report["error"]["errno"], 13, "{report}");
+    }
+    assert!(fs::read(&dst).unwrap() == before && !new.exists());
+}
+
+#[test]
+fn a_full_standard_output_is_a_failure_and_no_panic() {
+    let (_dir, src, dst) = with_source(4096);
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = xcopy()
+        .args(["copy", "--json"])
+        .arg(&src)
+        .arg(&dst)
+        .stdout(full)
+        .output()
+        .unwrap();
+    expect(&output, 1);
+    assert!(
+        err(&output).starts_with("xcopy: standard output"),
+        "{}",
+        err(&output)
+    );
+    assert_eq!(fs::read(&dst).unwrap(), fs::read(&src).unwrap());
+}
+
+#[test]
+fn a_device_that_is_no_storage_is_refused() {
+    let (_dir, src, _) = with_source(100_000);
+    let output = copy(&["--json"], &src, Path::new("/dev/full"));
+    expect(&output, 1);
+    check_report(&json(&output));
+}

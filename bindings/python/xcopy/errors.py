@@ -1,0 +1,68 @@
+"""What can go wrong, as exceptions."""
+
+import os
+from typing import TYPE_CHECKING, Any, List, Optional, Type, Union
+
+from . import _library
+from ._abi import Reason
+
+if TYPE_CHECKING:
+    from .completion import Completion
+    from .ticket import Ticket
+
+
+class XcopyError(OSError):
+    """A call was refused, or a request failed.
+
+    `errno` and `strerror` are as in every OSError; `reason` is why no better
+    method was used, `detail` the error as the device gave it, in words, and
+    `bytes_done` the prefix of the request known to be copied.
+    """
+
+    def __init__(
+        self,
+        errno: int,
+        text: str,
+        *,
+        reason: Union[Reason, int] = Reason.NONE,
+        detail: str = "",
+        bytes_done: int = 0,
+        completion: Optional["Completion"] = None,
+    ) -> None:
+        super().__init__(errno, text)
+        self.reason = reason
+        self.detail = detail
+        self.bytes_done = bytes_done
+        self.completion = completion
+
+
+class SubmitError(XcopyError):
+    """A request was refused and not started.
+
+    Of a batch the first `accepted` were taken and run on; `tickets` are theirs.
+    """
+
+    def __init__(
+        self,
+        errno: int,
+        text: str,
+        *,
+        accepted: int = 0,
+        tickets: Optional[List["Ticket"]] = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(errno, text, **more)
+        self.accepted = accepted
+        self.tickets: List["Ticket"] = tickets or []
+
+
+def fail(code: int, kind: Type[XcopyError] = XcopyError) -> XcopyError:
+    """The exception for a negative answer of the library's last call."""
+    return kind(-code, _library.last_error() or os.strerror(-code))
+
+
+def check(code: int) -> int:
+    """`code`, or the exception that it stands for."""
+    if code < 0:
+        raise fail(code)
+    return code

@@ -1,0 +1,372 @@
+//! Opens what the kernel knows: by a path, or by an fd that is borrowed.
+
+use super::claims::Claim;
+use super::facts::{self, Facts, Found};
+use super::identity::{BlockNode, Identity, Sysfs};
+use super::mounts;
+use crate::error::{Error, Result};
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::OnceLock;
+use xcopy_abi::*;
+
+/// A file, disk, partition, stack or character node, and the claim on it.
+#[derive(Debug)]
+pub struct KernelDevice {
+    fd: OwnedFd,
+    flags: u32,
+    name: CString,
+    facts: Facts,
+    identity: Identity,
+    /// The block device itself, or the disk behind a character node.
+    node: Option<BlockNode>,
+    /// The disk behind a character node, opened for its page cache.
+    disk: OnceLock<Option<OwnedFd>>,
+    _claim: Option<Claim>,
+}
+
+impl KernelDevice {
+    /// Opens a path. Nothing is created, and nothing waits for a writer or reader.
+    pub fn open(path: &CStr, flags: u32) -> Result<KernelDevice> {
+        let text = path.to_string_lossy();
+        check_flags(flags, &text)?;
+        // O_PATH has no effect on what it names: a tape does not rewind and a
+        // pipe does not wait while its type is looked at.
+        let place = open_file(path, libc::O_PATH | libc::O_CLOEXEC)
+            .map_err(|error| refused(&text, flags, &error))?;
+        let seen = facts::stat(place.as_raw_fd(), &text)?;
+        let sys = Sysfs::default();
+        let node = facts::vet(&seen, &text, &sys)?;
+        let fd = open_for(&place, path, flags).map_err(|error| refused(&text, flags, &error))?;
+        let stat = facts::stat(fd.as_raw_fd(), &text)?;
+        if (stat.st_dev, stat.st_ino, stat.st_rdev) != (seen.st_dev, seen.st_ino, seen.st_rdev) {
+            return Err(Error::new(
+                libc::ESTALE,
+                format!("{text} was replaced while it was opened; open it again"),
+            ));
+        }
+        let found = facts::find(fd.as_raw_fd(), &stat, node, false, &text)?;
+        let by_fd = stat.st_mode & libc::S_IFMT == libc::S_IFBLK;
+        let claim = protect(&fd, flags, &found, &text, by_fd)?;
+        Ok(Self::assemble(fd, flags, path.to_owned(), found, claim))
+    }
+
+    /// Borrows an fd by duplicating it; its access mode must cover `flags`. A
+    /// disk that the caller has claimed needs XCOPY_OPEN_OWNED: whether the fd
+    /// holds an O_EXCL claim cannot be seen, and a second one is refused.
+    pub fn from_fd(fd: RawFd, flags: u32) -> Result<KernelDevice> {
+        let text = format!("fd {fd}");
+        check_flags(flags, &text)?;
+        // SAFETY: F_DUPFD_CLOEXEC takes numbers only; a bad fd is an error.
+        // Above the standard streams, which others may close and open anew.
+        let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+        if copy < 0 {
+            return Err(Error::last_os(format_args!("{text} cannot be duplicated")));
+        }
+        // SAFETY: fcntl just made it, and nobody else knows it.
+        let copy = unsafe { OwnedFd::from_raw_fd(copy) };
+        // SAFETY: F_GETFL takes and gives numbers only.
+        let mode = unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_GETFL) };
+        if mode < 0 {
+            return Err(Error::last_os(&text));
+        }
+        check_mode(mode, flags, &text)?;
+        let stat = facts::stat(copy.as_raw_fd(), &text)?;
+        let node = facts::vet(&stat, &text, &Sysfs::default())?;
+        let direct = mode & libc::O_DIRECT != 0;
+        let found = facts::find(copy.as_raw_fd(), &stat, node, direct, &text)?;
+        let claim = protect(&copy, flags, &found, &text, false)?;
+        Ok(Self::assemble(
+            copy,
+            flags,
+            CString::default(),
+            found,
+            claim,
+        ))
+    }
+
+    fn assemble(
+        fd: OwnedFd,
+        flags: u32,
+        name: CString,
+        found: Found,
+        claim: Option<Claim>,
+    ) -> Self {
+        let Found {
+            facts,
+            identity,
+            node,
+        } = found;
+        KernelDevice {
+            fd,
+            flags,
+            name,
+            facts,
+            identity,
+            node,
+            disk: OnceLock::new(),
+            _claim: claim,
+        }
+    }
+
+    /// The library's own fd.
+    pub fn fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// The XCOPY_OPEN_ flags.
+    pub fn flags(&self) -> u32 {
+        self.flags
+    }
+
+    /// What it is, as found when it was opened.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Whose storage it is, and where on it.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The path it was opened by; empty for an fd.
+    pub fn name(&self) -> &CStr {
+        &self.name
+    }
+
+    /// Its size in bytes now.
+    pub fn current_size(&self) -> Result<u64> {
+        match self.facts.kind {
+            XCOPY_KIND_FILE => {
+                let stat = facts::stat(self.fd(), &self.name.to_string_lossy())?;
+                Ok(u64::try_from(stat.st_size).unwrap_or(0))
+            }
+            XCOPY_KIND_CHAR => self.node.as_ref().and_then(BlockNode::size).ok_or_else(|| {
+                Error::new(libc::ENODEV, "the disk behind the character node is gone")
+            }),
+            _ => facts::block_size_bytes(self.fd()),
+        }
+    }
+
+    /// An fd whose page cache is that of the device: its own, or the disk's
+    /// behind a character node, opened when first asked for. `None` if that
+    /// cannot be opened. A partition and its disk have a cache each.
+    pub fn cache_fd(&self) -> Option<RawFd> {
+        if self.facts.kind != XCOPY_KIND_CHAR {
+            return Some(self.fd());
+        }
+        let open = || {
+            let node = self.node.as_ref()?;
+            open_node(node, libc::O_RDONLY).ok()
+        };
+        self.disk.get_or_init(open).as_ref().map(AsRawFd::as_raw_fd)
+    }
+}
+
+fn check_flags(flags: u32, name: &str) -> Result<()> {
+    if flags & !XCOPY_OPEN_ALL != 0 {
+        return Err(Error::new(
+            libc::EINVAL,
+            format!(
+                "{name}: unknown open flags {:#x}; clear them",
+                flags & !XCOPY_OPEN_ALL
+            ),
+        ));
+    }
+    if flags & (XCOPY_OPEN_READ | XCOPY_OPEN_WRITE) == 0 {
+        return Err(Error::new(
+            libc::EINVAL,
+            format!(
+                "{name}: pass XCOPY_OPEN_READ for a source, XCOPY_OPEN_WRITE for a destination"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn check_mode(mode: i32, flags: u32, name: &str) -> Result<()> {
+    let refuse = |errno, what: &str| Err(Error::new(errno, format!("{name} {what}")));
+    if mode & libc::O_PATH != 0 {
+        return refuse(
+            libc::EBADF,
+            "was opened with O_PATH; open it for reading or writing",
+        );
+    }
+    let access = mode & libc::O_ACCMODE;
+    if flags & XCOPY_OPEN_READ != 0 && access == libc::O_WRONLY {
+        return refuse(
+            libc::EACCES,
+            "is not open for reading; open it with O_RDWR or O_RDONLY",
+        );
+    }
+    if flags & XCOPY_OPEN_WRITE != 0 {
+        if access == libc::O_RDONLY {
+            return refuse(libc::EACCES, "is not open for writing; open it with O_RDWR");
+        }
+        if mode & libc::O_APPEND != 0 {
+            return refuse(
+                libc::EINVAL,
+                "is open with O_APPEND, which writes at the end only; open it without",
+            );
+        }
+    }
+    Ok(())
+}
+
+fn open_file(path: &CStr, how: i32) -> io::Result<OwnedFd> {
+    loop {
+        // SAFETY: the path is a C string; without O_CREAT there is no mode.
+        let fd = unsafe { libc::open64(path.as_ptr(), how) };
+        if fd >= 0 {
+            // SAFETY: open just made it, and nobody else knows it.
+            return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Opens what `place` holds; by the path again only where /proc is not mounted.
+fn open_place(place: &OwnedFd, path: &CStr, how: i32) -> io::Result<OwnedFd> {
+    match open_file(&link_to(place), how) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => open_file(path, how),
+        other => other,
+    }
+}
+
+fn link_to(fd: &OwnedFd) -> CString {
+    CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap_or_default()
+}
+
+fn open_for(place: &OwnedFd, path: &CStr, flags: u32) -> io::Result<OwnedFd> {
+    let how = libc::O_CLOEXEC | libc::O_NOCTTY;
+    if flags & XCOPY_OPEN_WRITE == 0 {
+        return open_place(place, path, how | libc::O_RDONLY);
+    }
+    // A destination is opened for reading too if it may be: looking at its
+    // page cache needs that on older kernels.
+    match open_place(place, path, how | libc::O_RDWR) {
+        Err(error)
+            if error.kind() == io::ErrorKind::PermissionDenied && flags & XCOPY_OPEN_READ == 0 =>
+        {
+            open_place(place, path, how | libc::O_WRONLY)
+        }
+        other => other,
+    }
+}
+
+/// The text for a path that could not be opened.
+fn refused(name: &str, flags: u32, error: &io::Error) -> Error {
+    let write = flags & XCOPY_OPEN_WRITE != 0;
+    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+    let hint = match errno {
+        libc::ENOENT if write => "a destination must exist; create it first",
+        libc::EACCES | libc::EPERM if write => {
+            "writing it is not permitted; check its mode, that a disk is not read-only \
+             (blockdev --getro), or run as a user who may"
+        }
+        libc::EACCES | libc::EPERM => "reading it is not permitted; run as a user who may",
+        libc::EROFS => "it is on a read-only file system; remount it read-write",
+        libc::ETXTBSY => "it is a running program or a swap file; stop that first",
+        libc::EBUSY => "it is in use exclusively, or mounted; stop that user first",
+        libc::ENXIO | libc::ENODEV => "there is no such device behind the node",
+        libc::EMFILE | libc::ENFILE => "close other files or raise the limit (ulimit -n)",
+        _ => return Error::from_io(name, error),
+    };
+    Error::new(errno, format!("{name}: {error}: {hint}"))
+}
+
+/// Makes sure that nobody else uses a disk that is to be written.
+fn protect(
+    fd: &OwnedFd,
+    flags: u32,
+    found: &Found,
+    name: &str,
+    by_fd: bool,
+) -> Result<Option<Claim>> {
+    if flags & XCOPY_OPEN_WRITE == 0 || found.facts.kind == XCOPY_KIND_FILE {
+        return Ok(None);
+    }
+    if found.facts.kind != XCOPY_KIND_CHAR && facts::is_read_only(fd.as_raw_fd()) {
+        return Err(Error::new(
+            libc::EROFS,
+            format!("{name} is read-only; make it writable first (blockdev --setrw)"),
+        ));
+    }
+    if flags & XCOPY_OPEN_OWNED != 0 {
+        return Ok(None);
+    }
+    let force = flags & XCOPY_OPEN_FORCE != 0;
+    let Some(node) = &found.node else {
+        return match force {
+            true => Ok(None),
+            false => Err(Error::new(
+                libc::ENODEV,
+                format!(
+                    "{name} is not in /sys/dev/block, so whether it is mounted cannot be told; \
+                     mount sysfs, or pass XCOPY_OPEN_FORCE"
+                ),
+            )),
+        };
+    };
+    if !force {
+        let user = mounts::user_of(node).map_err(|error| {
+            Error::from_io(
+                format_args!(
+                    "{name}: whether it is mounted cannot be told; mount /proc, or pass \
+                     XCOPY_OPEN_FORCE"
+                ),
+                &error,
+            )
+        })?;
+        if let Some(user) = user {
+            return Err(Error::new(
+                libc::EBUSY,
+                format!("{name}: {user}; release it, or pass XCOPY_OPEN_FORCE to write anyway"),
+            ));
+        }
+    }
+    let exclusive = || {
+        if by_fd {
+            match open_file(
+                &link_to(fd),
+                libc::O_RDONLY | libc::O_EXCL | libc::O_CLOEXEC,
+            ) {
+                Err(error) if error.raw_os_error() != Some(libc::EBUSY) => {}
+                other => return other,
+            }
+        }
+        open_node(node, libc::O_RDONLY | libc::O_EXCL).or_else(|error| match error.raw_os_error() {
+            Some(libc::EBUSY) => Err(error),
+            _ => open_node(node, libc::O_WRONLY | libc::O_EXCL),
+        })
+    };
+    Claim::take(node, force, exclusive).map(Some)
+}
+
+/// Opens a block device by its node under /dev, if there is one of the right
+/// number; looked at again once it is open.
+fn open_node(node: &BlockNode, how: i32) -> io::Result<OwnedFd> {
+    let path = mounts::dev_path(node).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
+    let path = c_path(&path)?;
+    let fd = open_file(&path, how | libc::O_CLOEXEC)?;
+    let stat = facts::stat(fd.as_raw_fd(), "")
+        .map_err(|error| io::Error::from_raw_os_error(error.errno))?;
+    let right = stat.st_mode & libc::S_IFMT == libc::S_IFBLK
+        && (libc::major(stat.st_rdev), libc::minor(stat.st_rdev)) == node.dev;
+    if right {
+        Ok(fd)
+    } else {
+        Err(io::Error::from_raw_os_error(libc::ENODEV))
+    }
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}

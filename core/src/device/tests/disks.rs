@@ -1,0 +1,222 @@
+//! Real block devices: loop disks over images.
+
+use super::*;
+use crate::device::testing::{LoopDisk, run};
+
+#[test]
+fn a_loop_disk_is_a_disk_claimed_once_per_process() {
+    let Some(disk) = LoopDisk::new(8 << 20) else {
+        return;
+    };
+    let number = fs::metadata(disk.path()).unwrap().rdev();
+    let number = (libc::major(number), libc::minor(number));
+    let exclusive = || {
+        OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_EXCL)
+            .open(disk.path())
+            .map(drop)
+    };
+    let source = open(disk.path(), READ).unwrap();
+    assert!(exclusive().is_ok(), "a source takes no claim");
+    let facts = source.facts();
+    assert_eq!(
+        (facts.kind, facts.dev, facts.disk),
+        (XCOPY_KIND_DISK, number, Some(number))
+    );
+    assert_eq!(
+        (facts.size, facts.block_size, facts.disk_offset),
+        (8 << 20, 512, 0)
+    );
+    assert!(
+        facts.stack.as_deref().unwrap().starts_with("loop over /"),
+        "{facts:?}"
+    );
+    let first = open(disk.path(), WRITE).unwrap();
+    assert_eq!(first.identity(), source.identity());
+    let second = open(disk.path(), READ | WRITE).unwrap();
+    assert!(exclusive().is_err());
+    drop(first);
+    assert!(
+        exclusive().is_err(),
+        "the second handle still holds the claim"
+    );
+    drop(second);
+    assert!(exclusive().is_ok());
+
+    let foreign = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_EXCL)
+        .open(disk.path());
+    let foreign = foreign.unwrap();
+    let error = refusal(open(disk.path(), WRITE));
+    assert_eq!(error.errno, libc::EBUSY);
+    assert!(error.message.contains("XCOPY_OPEN_OWNED"));
+    assert_eq!(
+        refusal(KernelDevice::from_fd(foreign.as_raw_fd(), WRITE)).errno,
+        libc::EBUSY
+    );
+    let owned = KernelDevice::from_fd(foreign.as_raw_fd(), WRITE | XCOPY_OPEN_OWNED).unwrap();
+    let forced = open(disk.path(), WRITE | XCOPY_OPEN_FORCE).unwrap();
+    // A forced handle without the claim lends none to others.
+    assert_eq!(refusal(open(disk.path(), WRITE)).errno, libc::EBUSY);
+    drop((foreign, owned));
+    let late = open(disk.path(), WRITE).unwrap();
+    assert!(exclusive().is_err());
+    drop(late);
+    drop(forced);
+    assert!(exclusive().is_ok());
+
+    let plain = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(disk.path())
+        .unwrap();
+    let borrowed = KernelDevice::from_fd(plain.as_raw_fd(), WRITE).unwrap();
+    assert!(exclusive().is_err());
+    drop(borrowed);
+    assert!(exclusive().is_ok());
+}
+
+#[test]
+fn a_mounted_or_read_only_disk_is_refused() {
+    let Some(disk) = LoopDisk::new(400 << 20) else {
+        return;
+    };
+    for kind in ["ext4", "btrfs"] {
+        let Some(point) = disk.mount(kind) else {
+            continue;
+        };
+        let error = refusal(open(disk.path(), WRITE));
+        assert_eq!(error.errno, libc::EBUSY);
+        assert!(
+            error.message.contains(point.to_str().unwrap()),
+            "{kind}: {}",
+            error.message
+        );
+        assert!(open(disk.path(), READ).is_ok());
+        assert!(open(disk.path(), WRITE | XCOPY_OPEN_FORCE).is_ok());
+        run("umount", &[point.to_str().unwrap()]).unwrap();
+        run("wipefs", &["-aq", disk.path().to_str().unwrap()]).unwrap();
+        assert!(open(disk.path(), WRITE).is_ok());
+    }
+    let Some(disk) = LoopDisk::with(1 << 20, &["--read-only"]) else {
+        return;
+    };
+    let error = refusal(open(disk.path(), WRITE));
+    assert!([libc::EROFS, libc::EACCES, libc::EPERM].contains(&error.errno));
+    assert!(error.message.contains("blockdev"));
+}
+
+#[test]
+fn partitions_are_places_on_their_disk() {
+    let Some(disk) = LoopDisk::with(16 << 20, &["--partscan"]) else {
+        return;
+    };
+    let path = disk.path().to_str().unwrap();
+    let mut table = [0_u8; 512];
+    for (entry, start, sectors) in [(446, 2048_u32, 4096_u32), (462, 8192, 8192)] {
+        table[entry + 4] = 0x83;
+        table[entry + 8..entry + 12].copy_from_slice(&start.to_le_bytes());
+        table[entry + 12..entry + 16].copy_from_slice(&sectors.to_le_bytes());
+    }
+    table[510..].copy_from_slice(&[0x55, 0xaa]);
+    let file = OpenOptions::new().write(true).open(disk.path()).unwrap();
+    file.write_all_at(&table, 0).unwrap();
+    drop(file);
+    if let Err(why) = run("partx", &["-u", path]) {
+        return skip(&why);
+    }
+    let part = std::path::PathBuf::from(format!("{path}p2"));
+    if !part.exists() {
+        return skip("the kernel made no partition nodes");
+    }
+    let whole = open(disk.path(), READ).unwrap();
+    let source = open(&part, READ).unwrap();
+    let facts = source.facts();
+    assert_eq!((facts.kind, facts.size), (XCOPY_KIND_PARTITION, 8192 * 512));
+    assert_eq!(
+        (facts.disk, facts.disk_offset),
+        (whole.facts().disk, 8192 * 512)
+    );
+    assert_eq!(source.identity().storage, whole.identity().storage);
+    assert_eq!(source.identity().offset, 8192 * 512);
+
+    // The whole disk's claim covers its partitions; the other way round the
+    // kernel refuses, and the text tells why.
+    let all = open(disk.path(), WRITE).unwrap();
+    let second = open(&part, WRITE).unwrap();
+    drop(all);
+    drop(second);
+    let second = open(&part, WRITE).unwrap();
+    let error = refusal(open(disk.path(), WRITE));
+    assert!(error.errno == libc::EBUSY && error.message.contains("in this process"));
+    let first = open(Path::new(&format!("{path}p1")), WRITE).unwrap();
+    drop((first, second));
+    assert!(open(disk.path(), WRITE).is_ok());
+}
+
+#[test]
+fn swap_is_a_user() {
+    let Some(disk) = LoopDisk::new(16 << 20) else {
+        return;
+    };
+    let path = disk.path().to_str().unwrap();
+    if let Err(why) = run("mkswap", &["-q", path]).and_then(|_| run("swapon", &[path])) {
+        return skip(&why);
+    }
+    let error = refusal(open(disk.path(), WRITE));
+    run("swapoff", &[path]).unwrap();
+    assert!(error.errno == libc::EBUSY && error.message.contains("as swap"));
+}
+
+#[test]
+fn dropped_pages_are_gone_and_what_lies_below_is_read() {
+    let Some(disk) = LoopDisk::with(16 << 20, &["--direct-io=on"]) else {
+        return;
+    };
+    let device = open(disk.path(), READ | WRITE).unwrap();
+    let cache = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(disk.path())
+        .unwrap();
+    let below = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(disk.path())
+        .unwrap();
+    cache.write_all_at(&[1; 1 << 20], 4096).unwrap();
+    coherence::flush_range(device.fd(), 4096, 1 << 20).unwrap();
+    let buffers = crate::host::Buffers::new(None, None, std::ptr::null_mut(), 4096, 4096);
+    let mut block = buffers.take(4096).unwrap();
+    below.read_exact_at(&mut block, 4096).unwrap();
+    assert!(block.iter().all(|byte| *byte == 1), "flushed");
+    let (by_cachestat, by_mincore) = coherence::for_tests::both(device.fd(), 4096, 1 << 20);
+    assert_eq!(by_mincore, Some(true));
+    if by_cachestat.is_none() {
+        skip("this kernel has no cachestat");
+    }
+    assert_ne!(by_cachestat, Some(false));
+    for (off, len) in [(4096 + 10, 1000), (0, 2 << 20), (5000, 3 << 20)] {
+        let mut all = vec![0; 8 << 20];
+        cache.read_exact_at(&mut all, 0).unwrap();
+        assert_eq!(
+            coherence::drop_range(&device, off, len),
+            Dropped::Clean,
+            "{off}+{len}"
+        );
+        let both = coherence::for_tests::both(device.fd(), off, len);
+        assert!(both.0 != Some(true) && both.1 == Some(false), "{both:?}");
+    }
+    assert_eq!(coherence::drop_range(&device, 0, 0), Dropped::Clean);
+    assert_eq!(
+        coherence::drop_range(&device, u64::MAX - 1, 9),
+        Dropped::Unverified
+    );
+    coherence::durable(device.fd()).unwrap();
+    coherence::flush_range(device.fd(), 0, 0).unwrap();
+    assert!(coherence::flush_range(-1, 0, 0).is_err());
+}

@@ -1,0 +1,225 @@
+//! A finished request's figures: its completion and its report.
+
+use super::queue::Queue;
+use super::shared::add;
+use super::slot::{Slot, Stage};
+use std::mem::offset_of;
+use std::sync::atomic::Ordering;
+use xcopy_abi::*;
+
+/// Sums over a request.
+pub(super) struct Totals {
+    /// Longest prefix known to be copied.
+    pub done: u64,
+    /// The method that moved most.
+    pub method: u16,
+    /// A piece that is not done may have been touched.
+    pub tainted: bool,
+}
+
+impl Queue {
+    pub(super) fn totals(&self, index: u32) -> Totals {
+        let slot = &self.slots[index as usize];
+        let mut done = if matches!(slot.op, XCOPY_OP_COPY | XCOPY_OP_ZERO) || slot.total > 0 {
+            slot.cursor.position.min(slot.total)
+        } else {
+            0
+        };
+        let mut tainted = false;
+        let mut method = slot.method;
+        if let Some(extra) = &slot.extra {
+            let pieces = extra.remainders.iter().chain(&extra.late).chain(&extra.lost);
+            for piece in pieces {
+                done = done.min(piece.start.position);
+                tainted |= piece.tainted;
+            }
+            if let Some(most) = extra.shares.iter().max_by_key(|s| (s.bytes, s.commands)) {
+                method = most.method;
+            }
+        }
+        if slot.in_flight > 0 || slot.chore {
+            // Abandoned: what is in flight is not known to be done.
+            tainted = true;
+            done = done.min(self.earliest_in_flight(index));
+        }
+        if self.shared.faces[index as usize].copied.load(Ordering::Relaxed) == 0 {
+            done = 0;
+            method = if slot.res == 0 { method } else { XCOPY_METHOD_NONE };
+        }
+        Totals { done, method, tainted }
+    }
+
+    fn earliest_in_flight(&self, index: u32) -> u64 {
+        let mut earliest = self.slots[index as usize].cursor.position;
+        for (at, cell) in self.shared.cells.iter().enumerate() {
+            let errand = cell.errand.get();
+            let control = matches!(
+                errand.purpose,
+                super::shared::Purpose::Open
+                    | super::shared::Purpose::Probe
+                    | super::shared::Purpose::Close
+            );
+            if errand.slot == index && !control && self.shared.is_flying(at as u32) {
+                earliest = earliest.min(errand.start.position);
+            }
+        }
+        earliest
+    }
+
+    /// Takes a completion that is ready; its place is free afterwards, unless
+    /// commands of it may still write.
+    #[inline]
+    pub(super) fn take(&mut self, index: u32) -> xcopy_completion {
+        let slot = &self.slots[index as usize];
+        let face = &self.shared.faces[index as usize];
+        let mut completion = xcopy_completion {
+            user_data: face.user_data.load(Ordering::Relaxed),
+            res: slot.res,
+            flags: slot.outcome,
+            bytes_done: slot.total,
+            bytes_copied: face.copied.load(Ordering::Relaxed),
+            bytes_offloaded: face.offloaded.load(Ordering::Relaxed),
+            detail: slot.detail,
+            commands: slot.commands,
+            method: slot.method,
+            reason: slot.reason,
+            reserved: 0,
+        };
+        if slot.res != 0 || slot.extra.is_some() {
+            completion.bytes_done = self.totals(index).done;
+        }
+        let moved = completion.bytes_copied;
+        if moved > 0 {
+            completion.flags |= if completion.bytes_offloaded == moved {
+                XCOPY_CPL_OFFLOADED
+            } else {
+                XCOPY_CPL_EMULATED
+            };
+        }
+        if completion.flags & XCOPY_CPL_UNSETTLED != 0 {
+            self.slots[index as usize].stage = Stage::Abandoned;
+            self.abandoned += 1;
+            add(&self.shared.stats.abandoned, 1);
+            // Everything may have ended while the completion waited to be taken.
+            self.end_quarantine(index);
+        } else {
+            self.vacate(index);
+        }
+        completion
+    }
+
+    /// Gives an abandoned request's place back once nothing of it can write.
+    pub(super) fn end_quarantine(&mut self, index: u32) {
+        let slot = &self.slots[index as usize];
+        if slot.stage == Stage::Abandoned && slot.in_flight == 0 && !slot.chore {
+            self.abandoned -= 1;
+            self.vacate(index);
+        }
+    }
+
+    /// Fills the caller's report, at most as many bytes as it says it has.
+    pub(super) fn write_report(&self, index: u32, report: *mut xcopy_report) {
+        let slot = &self.slots[index as usize];
+        let face = &self.shared.faces[index as usize];
+        let totals = self.totals(index);
+        // SAFETY: the caller's struct, valid until its completion is taken, which
+        // is later; only `size` is read.
+        let size = unsafe { (*report).size };
+        let mut full = xcopy_report {
+            size,
+            nshares: 0,
+            nfallbacks: 0,
+            sense_len: 0,
+            failed_index: slot.nranges,
+            failed: xcopy_range::default(),
+            untouched_from: slot.untouched.min(slot.total),
+            shares: [xcopy_method_share::default(); XCOPY_METHOD_MAX],
+            fallbacks: [xcopy_fallback::default(); XCOPY_REPORT_FALLBACKS],
+            sense: [0; XCOPY_SENSE_MAX],
+            reserved: 0,
+        };
+        match slot.extra.as_ref().filter(|e| !e.shares.is_empty()) {
+            Some(extra) => {
+                for (to, from) in full.shares.iter_mut().zip(&extra.shares) {
+                    *to = *from;
+                    full.nshares += 1;
+                }
+            }
+            None if slot.commands > 0 && slot.method != XCOPY_METHOD_NONE => {
+                full.nshares = 1;
+                full.shares[0] = xcopy_method_share {
+                    method: slot.method,
+                    offloaded: u16::from(slot.method_offloads),
+                    commands: slot.commands,
+                    bytes: face.copied.load(Ordering::Relaxed),
+                };
+            }
+            None => {}
+        }
+        self.report_fallbacks(slot, totals.method, &mut full);
+        if let Some(extra) = &slot.extra {
+            if let Some((index, range)) = extra.failed {
+                full.failed_index = index;
+                full.failed = range;
+            }
+            let n = extra.sense.len().min(XCOPY_SENSE_MAX);
+            full.sense[..n].copy_from_slice(&extra.sense[..n]);
+            full.sense_len = n as u32;
+        }
+        let bytes = (size as usize).min(size_of::<xcopy_report>());
+        // SAFETY: the caller says that `size` bytes are there; at least the head
+        // is, checked at submit. Both are plain data and do not overlap.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                (&raw const full).cast::<u8>(),
+                report.cast::<u8>(),
+                bytes.max(offset_of!(xcopy_report, shares)),
+            );
+        }
+    }
+
+    /// Methods that were left on the way, then those that were passed over.
+    fn report_fallbacks(&self, slot: &Slot, used: u16, full: &mut xcopy_report) {
+        let mut at = 0;
+        let mut push = |fallback: xcopy_fallback| {
+            if at < XCOPY_REPORT_FALLBACKS {
+                full.fallbacks[at] = fallback;
+                at += 1;
+            }
+        };
+        let failures = slot.extra.as_ref().map_or(&[][..], |e| &e.failures);
+        for failure in failures {
+            push(xcopy_fallback {
+                method: failure.method,
+                reason: failure.reason,
+                error: failure.error,
+                detail: failure.detail,
+            });
+        }
+        let pair = &self.pairs[slot.pair as usize];
+        let worth = pair.verdicts.iter().find(|v| v.id == used).map_or(0, |v| v.worth);
+        for verdict in pair.verdicts.iter().filter(|v| v.worth > worth) {
+            if failures.iter().any(|f| f.method == verdict.id) || verdict.id == used {
+                continue;
+            }
+            let bound = pair.methods.iter().find(|m| m.id == verdict.id);
+            let reason = if !verdict.usable {
+                verdict.reason
+            } else if bound.is_some_and(|m| m.rests.is_some()) {
+                XCOPY_REASON_FAILED_BEFORE
+            } else if verdict.flags & XCOPY_METHOD_BY_NAME != 0 {
+                XCOPY_REASON_BY_NAME_ONLY
+            } else if slot.methods != 0 && slot.methods >> verdict.id & 1 == 0 {
+                XCOPY_REASON_NOT_ALLOWED
+            } else if self.context.allowed() >> verdict.id & 1 == 0 {
+                XCOPY_REASON_NOT_ALLOWED
+            } else if slot.outcome & XCOPY_CPL_FELL_BACK != 0 && slot.reason != 0 {
+                slot.reason
+            } else {
+                continue;
+            };
+            push(xcopy_fallback { method: verdict.id, reason, error: 0, detail: 0 });
+        }
+        full.nfallbacks = at as u32;
+    }
+}

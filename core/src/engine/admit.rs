@@ -1,0 +1,533 @@
+//! Admission: what a request must hold, the place that is reserved for its
+//! completion, and the straight way to a polled plugin.
+
+use super::clock::coarse_ns;
+use super::devices::Device;
+use super::pairs::{Binding, Pair, PairIndex};
+use super::queue::Queue;
+use super::shared::{Errand, Purpose, add};
+use super::slot::{Slot, Stage};
+use crate::error::{Error, Result};
+use crate::plan::{Cursor, Finding, Scan, check_small};
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, compiler_fence};
+use xcopy_abi::*;
+
+/// Flags that change nothing on the straight way.
+const STRAIGHT_FLAGS: u32 = XCOPY_REQ_NO_FALLBACK
+    | XCOPY_REQ_NO_COHERENCE
+    | XCOPY_REQ_DISJOINT
+    | XCOPY_REQ_KEEP_HOLES
+    | XCOPY_REQ_SET_HOST_BEHAVIOR;
+/// Ranges that are checked wholly at submit; longer lists are streamed.
+const SMALL_LIST: u64 = 16;
+/// Fields of xcopy_ext that every version has.
+const EXT_SIZE: u32 = size_of::<xcopy_ext>() as u32;
+
+/// What an operation needs of its two handles.
+struct Needs {
+    src: Handle,
+    dst: Handle,
+    /// Offsets and a length, or ranges.
+    extent: bool,
+}
+
+#[derive(PartialEq, Clone, Copy)]
+enum Handle {
+    None,
+    Device,
+    Token,
+}
+
+fn needs(op: u16) -> Option<Needs> {
+    use Handle::{Device, None as Nothing, Token};
+    let (src, dst, extent) = match op {
+        XCOPY_OP_COPY => (Device, Device, true),
+        XCOPY_OP_ZERO => (Nothing, Device, true),
+        XCOPY_OP_FLUSH => (Nothing, Device, false),
+        XCOPY_OP_PREPARE => (Device, Device, false),
+        XCOPY_OP_TOKEN_CREATE => (Device, Token, true),
+        XCOPY_OP_TOKEN_WRITE => (Token, Device, true),
+        XCOPY_OP_TOKEN_RELEASE => (Token, Device, false),
+        _ => return None,
+    };
+    Some(Needs { src, dst, extent })
+}
+
+impl Queue {
+    /// Takes one request, or says why not; a refused one was never started.
+    #[inline]
+    pub(super) fn admit(&mut self, request: &xcopy_request) -> Result<()> {
+        let word = PairIndex::word(request.src, request.dst);
+        let pair = if self.last.0 == word { Some(self.last.1) } else { self.index.get(word) };
+        if let Some(pair) = pair {
+            self.last = (word, pair);
+            if self.go_straight(pair, request) {
+                return Ok(());
+            }
+        }
+        self.admit_slowly(request)
+    }
+
+    /// One command of a polled plugin, without any of the machinery for splits,
+    /// fall-backs and deadlines; false if the request needs that.
+    #[inline]
+    fn go_straight(&mut self, index: u32, request: &xcopy_request) -> bool {
+        let pair = &mut self.pairs[index as usize];
+        let (Some(way), Some(src), Some(dst)) = (&pair.straight, &pair.src, &pair.dst) else {
+            return false;
+        };
+        if request.op != XCOPY_OP_COPY
+            || request.reserved != 0
+            || request.flags & !STRAIGHT_FLAGS != 0
+            || request.timeout_ms != 0
+            || !request.ext.is_null()
+            || (request.methods != 0 && request.methods >> way.id & 1 == 0)
+            || (request.flags & XCOPY_REQ_NO_FALLBACK != 0 && !way.offloads)
+        {
+            return false;
+        }
+        let length = request.length;
+        let (Some(src_end), Some(dst_end)) = (
+            request.src_offset.checked_add(length),
+            request.dst_offset.checked_add(length),
+        ) else {
+            return false;
+        };
+        if length == 0
+            || length > way.max_bytes
+            || request.src_offset & way.src_mask != 0
+            || request.dst_offset & way.dst_mask != 0
+            || length & way.length_mask != 0
+            || src_end > src.size.load(Ordering::Relaxed)
+            || dst_end > dst.size.load(Ordering::Relaxed)
+        {
+            return false;
+        }
+        let method = &mut pair.methods[way.method as usize];
+        let (Some(slot_index), Some(cell_index)) = (self.free_slots.last(), self.free_cells.last())
+        else {
+            return false;
+        };
+        if method.in_flight >= method.adapt.depth() {
+            return false;
+        }
+        // Count first, then look at the handles; see `barrier_all_threads`.
+        let count = &pair.count.in_flight;
+        let counted = count.load(Ordering::Relaxed);
+        count.store(counted + 1, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        if (src.state(), dst.state()) != pair.states {
+            count.store(counted, Ordering::Relaxed);
+            return false;
+        }
+        method.in_flight += 1;
+        let (slot_index, cell_index) = (*slot_index, *cell_index);
+        self.free_slots.pop();
+        self.free_cells.pop();
+        self.flying += 1;
+
+        let slot = &mut self.slots[slot_index as usize];
+        slot.total = length;
+        slot.pair = index;
+        slot.op = XCOPY_OP_COPY;
+        slot.flags = request.flags;
+        slot.methods = request.methods;
+        slot.stage = Stage::Run;
+        slot.in_flight = 1;
+        slot.commands = 1;
+        slot.method = way.id;
+        slot.reason = way.reason;
+        slot.method_offloads = way.offloads;
+        slot.range = xcopy_range {
+            src_offset: request.src_offset,
+            dst_offset: request.dst_offset,
+            length,
+        };
+        slot.nranges = 1;
+        slot.cursor = Cursor { index: 1, offset: 0, position: length };
+        slot.untouched = length;
+        self.shared.faces[slot_index as usize].open(request, length);
+
+        let cookie = self.shared.launch(cell_index);
+        let cell = &self.shared.cells[cell_index as usize];
+        cell.errand.set(Errand {
+            slot: slot_index,
+            plugin: way.plugin,
+            method: way.method,
+            purpose: Purpose::Method,
+            simple: true,
+            ranges: 1,
+            start: Cursor::default(),
+        });
+        let plugin = &mut self.plugins[way.plugin as usize];
+        // SAFETY: the cell was free, so only this thread touches it.
+        let command = unsafe {
+            *cell.range.get() = slot.range;
+            let command = cell.cmd.get();
+            (*command).cookie = cookie;
+            (*command).op = XCOPY_CMD_COPY;
+            (*command).method = way.id;
+            (*command).flags = request.flags >> 3 & XCOPY_CMD_SET_HOST_BEHAVIOR;
+            (*command).src = way.src.0;
+            (*command).dst = way.dst.0;
+            (*command).ranges = cell.range.get();
+            (*command).nranges = 1;
+            (*command).timeout_ms = 0;
+            (*command).bytes = length;
+            (*command).private_data = plugin.private_of(cell_index);
+            command
+        };
+        plugin.flying += 1;
+        plugin.stage(command);
+        add(&self.shared.stats.commands, 1);
+        true
+    }
+
+    /// The whole admission.
+    fn admit_slowly(&mut self, request: &xcopy_request) -> Result<()> {
+        let needs = check_words(request)?;
+        let ext = check_ext(request)?;
+        let index = self.find_pair(request, &needs)?;
+        let list = ext.filter(|ext| !ext.ranges.is_null() || ext.nranges != 0);
+        let (ranges, nranges) = match list {
+            Some(ext) => check_list(request, ext, &needs)?,
+            None => (std::ptr::null(), 1),
+        };
+        let slot = self.slot_of(request, index, ranges, nranges);
+        let mut total = request.length;
+        let mut scan = None;
+        if needs.extent {
+            let pair = &self.pairs[index as usize];
+            let same = (request.op == XCOPY_OP_COPY).then_some(pair.same_storage).flatten();
+            if nranges <= SMALL_LIST {
+                refuse_finding(check_small(&slot.source(), same))?;
+                total = slot.source().ranges.iter().map(|range| range.length).sum();
+                check_bounds(pair, request.op, &slot.source())?;
+            } else {
+                let disjoint = request.flags & XCOPY_REQ_DISJOINT != 0;
+                scan = Some(Box::new(Scan::new(nranges, same, disjoint)));
+            }
+        }
+        let token = self.token_of(request, total)?;
+        let pair = &self.pairs[index as usize];
+        if let Binding::Failed(error) = &pair.binding {
+            return Err(error.clone());
+        }
+        self.check_prepared(request, index)?;
+        let Some(&slot_index) = self.free_slots.last() else {
+            return Err(Error::new(
+                libc::EAGAIN,
+                "all the queue's places are taken: poll, then submit again",
+            ));
+        };
+        let count = self.pairs[index as usize].count.clone();
+        count.in_flight.store(count.in_flight.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        if !alive(&self.pairs[index as usize]) {
+            count.in_flight.store(count.in_flight.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+            return Err(Error::new(libc::EBADF, "the device was closed"));
+        }
+        self.free_slots.pop();
+        let mut slot = slot;
+        slot.total = total;
+        if request.timeout_ms != 0 {
+            slot.deadline = coarse_ns() + u64::from(request.timeout_ms) * 1_000_000;
+            self.timed += 1;
+            self.earliest = self.earliest.min(slot.deadline);
+        }
+        if let Some(token) = token {
+            token.users.fetch_add(1, Ordering::AcqRel);
+            slot.extra().token = Some(token);
+        }
+        let scanning = scan.is_some();
+        if scanning {
+            slot.extra().scan = scan;
+            slot.stage = Stage::Scan;
+            self.scans += 1;
+        } else {
+            slot.stage = Stage::WaitRoute;
+        }
+        self.slots[slot_index as usize] = slot;
+        self.shared.faces[slot_index as usize].open(request, total);
+        if !scanning {
+            self.enter(slot_index);
+        }
+        Ok(())
+    }
+
+    /// The pair of a request, made if it is new, with its handles checked.
+    fn find_pair(&mut self, request: &xcopy_request, needs: &Needs) -> Result<u32> {
+        if (needs.src == Handle::Device && request.src == 0)
+            || (needs.dst == Handle::Device && request.dst == 0)
+        {
+            return Err(Error::new(libc::EBADF, "the operation needs a device, not handle 0"));
+        }
+        let handle = |handle: u32, kind: Handle| if kind == Handle::Device { handle } else { 0 };
+        let key = (handle(request.src, needs.src), handle(request.dst, needs.dst));
+        let word = PairIndex::word(key.0, key.1);
+        let index = match self.index.get(word) {
+            Some(index) if alive(&self.pairs[index as usize]) => index,
+            _ => {
+                let device = |handle: u32, kind: Handle| -> Result<Option<Arc<Device>>> {
+                    if kind == Handle::Device {
+                        self.context.device(handle).map(Some)
+                    } else {
+                        Ok(None)
+                    }
+                };
+                let src = device(request.src, needs.src)?;
+                let dst = device(request.dst, needs.dst)?;
+                self.make_pair(key, src, dst)
+            }
+        };
+        let pair = &self.pairs[index as usize];
+        if let Some(src) = &pair.src
+            && src.flags & XCOPY_OPEN_READ == 0
+        {
+            return Err(Error::new(libc::EACCES, "the source was not opened with XCOPY_OPEN_READ"));
+        }
+        if let Some(dst) = &pair.dst
+            && dst.flags & XCOPY_OPEN_WRITE == 0
+            && request.op != XCOPY_OP_PREPARE
+        {
+            return Err(Error::new(
+                libc::EROFS,
+                "the destination was not opened with XCOPY_OPEN_WRITE",
+            ));
+        }
+        for device in [&pair.src, &pair.dst].into_iter().flatten() {
+            if device.is_removed() {
+                return Err(Error::new(libc::ENODEV, "the device was removed"));
+            }
+        }
+        Ok(index)
+    }
+
+    fn slot_of(
+        &self,
+        request: &xcopy_request,
+        pair: u32,
+        ranges: *const xcopy_range,
+        nranges: u64,
+    ) -> Slot {
+        let listed = !ranges.is_null();
+        Slot {
+            range: xcopy_range {
+                src_offset: request.src_offset,
+                dst_offset: request.dst_offset,
+                length: request.length,
+            },
+            ranges,
+            nranges,
+            src_base: if listed { request.src_offset } else { 0 },
+            dst_base: if listed { request.dst_offset } else { 0 },
+            ext: request.ext,
+            pair,
+            methods: request.methods,
+            flags: request.flags,
+            op: request.op,
+            ..Slot::free()
+        }
+    }
+
+    fn token_of(
+        &self,
+        request: &xcopy_request,
+        total: u64,
+    ) -> Result<Option<Arc<super::tokens::Token>>> {
+        let token = match request.op {
+            XCOPY_OP_TOKEN_CREATE => self.context.token(request.dst)?,
+            XCOPY_OP_TOKEN_WRITE | XCOPY_OP_TOKEN_RELEASE => self.context.token(request.src)?,
+            _ => return Ok(None),
+        };
+        let content = token.content();
+        let filled = content.filled;
+        if request.op == XCOPY_OP_TOKEN_CREATE {
+            if filled || token.users.load(Ordering::Acquire) != 0 {
+                return Err(Error::new(libc::EBUSY, "the token is filled or in use: make a new one"));
+            }
+        } else if !filled {
+            return Err(Error::new(libc::EINVAL, "the token is empty: TOKEN_CREATE fills it"));
+        }
+        if request.op == XCOPY_OP_TOKEN_WRITE {
+            let end = request.src_offset.checked_add(total);
+            if end.is_none_or(|end| end > content.bytes) {
+                return Err(Error::new(
+                    libc::EINVAL,
+                    format!("the range ends beyond the token's {} bytes", content.bytes),
+                ));
+            }
+        }
+        drop(content);
+        Ok(Some(token))
+    }
+}
+
+fn check_words(request: &xcopy_request) -> Result<Needs> {
+    let invalid = |text: &str| Err(Error::new(libc::EINVAL, text));
+    let Some(needs) = needs(request.op) else {
+        return Err(Error::new(libc::EINVAL, format!("unknown operation {}", request.op)));
+    };
+    if request.reserved != 0 {
+        return invalid("reserved is not 0");
+    }
+    if request.flags & !XCOPY_REQ_ALL != 0 {
+        return Err(Error::new(
+            libc::EINVAL,
+            format!("unknown request flags {:#x}", request.flags & !XCOPY_REQ_ALL),
+        ));
+    }
+    if request.flags & XCOPY_REQ_EXCLUSIVE != 0 && request.op != XCOPY_OP_PREPARE {
+        return invalid("XCOPY_REQ_EXCLUSIVE goes with XCOPY_OP_PREPARE only");
+    }
+    if needs.src == Handle::None && request.src != 0 {
+        return invalid("src must be 0 for this operation");
+    }
+    if !needs.extent && (request.src_offset | request.dst_offset | request.length) != 0 {
+        return invalid("offsets and length must be 0 for this operation");
+    }
+    if needs.src == Handle::None && request.src_offset != 0 {
+        return invalid("src_offset must be 0 for this operation");
+    }
+    if request.op == XCOPY_OP_TOKEN_CREATE && request.dst_offset != 0 {
+        return invalid("dst_offset must be 0: a token begins with its first byte");
+    }
+    Ok(needs)
+}
+
+fn check_ext(request: &xcopy_request) -> Result<Option<&xcopy_ext>> {
+    // SAFETY: NULL, or the caller's struct, valid until the completion.
+    let Some(ext) = (unsafe { request.ext.as_ref() }) else { return Ok(None) };
+    if ext.size < EXT_SIZE {
+        return Err(Error::new(libc::EINVAL, "ext.size is smaller than xcopy_ext: set it"));
+    }
+    if ext.size > EXT_SIZE {
+        if ext.size > 4096 {
+            return Err(Error::new(libc::E2BIG, "ext.size is larger than 4,096"));
+        }
+        let known = EXT_SIZE as usize;
+        // SAFETY: the caller says that ext.size bytes are there.
+        let tail = unsafe {
+            std::slice::from_raw_parts(
+                request.ext.cast::<u8>().add(known),
+                ext.size as usize - known,
+            )
+        };
+        if tail.iter().any(|byte| *byte != 0) {
+            return Err(Error::new(
+                libc::E2BIG,
+                "ext has fields that this version does not know: leave them 0",
+            ));
+        }
+    }
+    if ext.reserved != 0 {
+        return Err(Error::new(libc::EINVAL, "ext.reserved is not 0"));
+    }
+    // SAFETY: NULL, or the caller's struct.
+    if let Some(report) = unsafe { ext.report.as_ref() }
+        && (report.size as usize) < std::mem::offset_of!(xcopy_report, shares)
+    {
+        return Err(Error::new(libc::EINVAL, "report.size is too small: set it before submit"));
+    }
+    Ok(Some(ext))
+}
+
+fn check_list(
+    request: &xcopy_request,
+    ext: &xcopy_ext,
+    needs: &Needs,
+) -> Result<(*const xcopy_range, u64)> {
+    let invalid = |text: &str| Err(Error::new(libc::EINVAL, text));
+    if !needs.extent
+        || matches!(request.op, XCOPY_OP_TOKEN_CREATE | XCOPY_OP_TOKEN_WRITE)
+    {
+        return invalid("this operation takes no list of ranges");
+    }
+    if ext.ranges.is_null() || ext.nranges == 0 {
+        return invalid("ranges and nranges must both be given, or neither");
+    }
+    if !ext.ranges.is_aligned() {
+        return invalid("ranges must be aligned to 8 bytes");
+    }
+    if request.length != 0 {
+        return invalid("length must be 0 when ranges are given");
+    }
+    if ext.nranges > isize::MAX as u64 / size_of::<xcopy_range>() as u64 {
+        return invalid("there are more ranges than memory can hold");
+    }
+    Ok((ext.ranges, ext.nranges))
+}
+
+/// An error for what a check of ranges found.
+pub(super) fn refuse_finding(finding: Finding) -> Result<()> {
+    let text = match finding {
+        Finding::Clean => return Ok(()),
+        Finding::Empty { index } => format!("range {index} has length 0"),
+        Finding::Overflow { index } => format!("range {index} goes beyond 2^64 bytes"),
+        Finding::Overlap { index } => format!("range {index} overlaps another one"),
+        Finding::NotAscending { index } => format!(
+            "range {index} does not ascend: sort by destination, or give XCOPY_REQ_DISJOINT"
+        ),
+    };
+    Err(Error::new(libc::EINVAL, text))
+}
+
+/// Refuses ranges that leave the devices, or cut the blocks of a native one.
+pub(super) fn check_bounds(pair: &Pair, op: u16, source: &crate::plan::Source) -> Result<()> {
+    for (index, range) in source.ranges.iter().enumerate() {
+        let src = source.src_base.wrapping_add(range.src_offset);
+        let dst = source.dst_base.wrapping_add(range.dst_offset);
+        if let Some(device) = &pair.src {
+            check_end("source", device, index, src, range.length, true)?;
+        }
+        if let Some(device) = &pair.dst
+            && op != XCOPY_OP_TOKEN_CREATE
+        {
+            let grows = device.kind == XCOPY_KIND_FILE;
+            check_end("destination", device, index, dst, range.length, !grows)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_end(
+    side: &str,
+    device: &Device,
+    index: usize,
+    offset: u64,
+    length: u64,
+    bounded: bool,
+) -> Result<()> {
+    let size = device.size.load(Ordering::Acquire);
+    let end = offset.saturating_add(length);
+    if !bounded && i64::try_from(end).is_err() {
+        return Err(Error::new(libc::EINVAL, format!("range {index} goes beyond 2^63 bytes")));
+    }
+    if bounded && end > size {
+        // A file may have grown since it was opened.
+        let size = device.refresh_size();
+        if end > size {
+            return Err(Error::new(
+                libc::EINVAL,
+                format!("range {index} ends at {end}, beyond the {side}'s {size} bytes"),
+            ));
+        }
+    }
+    let block = u64::from(device.block_size.load(Ordering::Relaxed));
+    if device.kind == XCOPY_KIND_NATIVE
+        && block > 1
+        && (!offset.is_multiple_of(block) || !length.is_multiple_of(block))
+    {
+        return Err(Error::new(
+            libc::EINVAL,
+            format!("range {index} is not a multiple of the {side}'s block of {block} bytes"),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether neither handle of a pair was closed.
+pub(super) fn alive(pair: &Pair) -> bool {
+    [&pair.src, &pair.dst].into_iter().flatten().all(|device| !device.is_dead())
+}

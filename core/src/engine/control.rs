@@ -1,0 +1,172 @@
+//! What interrupts a request: cancel, deadline, abandonment, the check of a
+//! long list, and the chores of cache coherence.
+
+use super::admit::{check_bounds, refuse_finding};
+use super::clock::coarse_ns;
+use super::queue::Queue;
+use super::shared::Mail;
+use super::slot::Stage;
+use crate::device::{Dropped, drop_range, flush_range};
+use std::sync::atomic::Ordering;
+use xcopy_abi::*;
+
+impl Queue {
+    /// Deadlines that passed and pauses that ended.
+    pub(super) fn expire(&mut self) {
+        let now = coarse_ns();
+        let mut earliest = u64::MAX;
+        for index in 0..self.slots.len() as u32 {
+            let slot = &mut self.slots[index as usize];
+            if matches!(slot.stage, Stage::Free | Stage::Ready | Stage::Abandoned) {
+                continue;
+            }
+            if let Some(extra) = &mut slot.extra
+                && extra.not_before != 0
+            {
+                if extra.not_before <= now {
+                    extra.not_before = 0;
+                    self.timed -= 1;
+                    self.list(index);
+                } else {
+                    earliest = earliest.min(extra.not_before);
+                }
+            }
+            let slot = &mut self.slots[index as usize];
+            if slot.deadline == 0 {
+                continue;
+            }
+            if slot.deadline > now {
+                earliest = earliest.min(slot.deadline);
+                continue;
+            }
+            slot.deadline = 0;
+            self.timed -= 1;
+            let abandons = slot.flags & XCOPY_REQ_ABANDON_ON_TIMEOUT != 0;
+            self.fail(index, -libc::ETIMEDOUT, XCOPY_REASON_TIMED_OUT, 0);
+            if abandons {
+                self.abandon(index);
+            }
+        }
+        self.earliest = earliest;
+    }
+
+    /// Answers a request before it is settled.
+    fn abandon(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        let running =
+            matches!(slot.stage, Stage::Run | Stage::CacheFlush | Stage::CacheDrop | Stage::Durable);
+        if !running || (slot.in_flight == 0 && !slot.chore) {
+            return;
+        }
+        slot.outcome |= XCOPY_CPL_INDETERMINATE | XCOPY_CPL_UNSETTLED;
+        self.complete(index);
+    }
+
+    /// A forced destroy answers nobody, but the caller's report is filled.
+    pub(super) fn abandon_for_destroy(&mut self, index: u32) {
+        if matches!(self.slots[index as usize].stage, Stage::Ready | Stage::Abandoned) {
+            return;
+        }
+        self.fail(index, -libc::ECANCELED, XCOPY_REASON_DESTROYED, 0);
+        self.abandon(index);
+    }
+
+    /// Stops the requests that were asked to cancel.
+    pub(super) fn cancel_asked(&mut self) {
+        for index in 0..self.slots.len() as u32 {
+            let face = &self.shared.faces[index as usize];
+            let seq = face.seq.load(Ordering::Relaxed);
+            if seq.is_multiple_of(2) || face.cancel.load(Ordering::Acquire) != seq {
+                continue;
+            }
+            let stage = self.slots[index as usize].stage;
+            if !matches!(stage, Stage::Free | Stage::Ready | Stage::Abandoned) {
+                self.fail(index, -libc::ECANCELED, XCOPY_REASON_CANCELED, 0);
+            }
+        }
+    }
+
+    /// Checks a slice of a long list; the request goes on when all is checked.
+    pub(super) fn scan(&mut self, index: u32, slice: u64) {
+        let slot = &mut self.slots[index as usize];
+        let Some(mut scan) = slot.extra().scan.take() else { return };
+        let source = slot.source();
+        let Some(finding) = scan.step(&source, slice) else {
+            slot.extra().scan = Some(scan);
+            return;
+        };
+        let pair = &self.pairs[slot.pair as usize];
+        let checked = refuse_finding(finding).and_then(|()| check_bounds(pair, slot.op, &source));
+        if let Err(error) = checked {
+            let reason = match finding {
+                crate::plan::Finding::Clean | crate::plan::Finding::Overflow { .. } => {
+                    XCOPY_REASON_BOUNDS
+                }
+                _ => XCOPY_REASON_OVERLAP,
+            };
+            self.context.log(XCOPY_LOG_INFO, &error.message);
+            return self.fail(index, -error.errno, reason, 0);
+        }
+        slot.total = scan.total_bytes();
+        self.shared.faces[index as usize].total.store(slot.total, Ordering::Relaxed);
+        slot.stage = Stage::WaitRoute;
+        self.scans -= 1;
+        self.enter(index);
+    }
+
+    /// Has the pool write dirty pages (CacheFlush) or drop stale ones (CacheDrop)
+    /// of a request's devices.
+    pub(super) fn chore(&mut self, index: u32, stage: Stage) {
+        let slot = &mut self.slots[index as usize];
+        let pair = &self.pairs[slot.pair as usize];
+        let (src_span, dst_span) = hulls(&slot.source());
+        let kernel = |device: &Option<std::sync::Arc<super::devices::Device>>| {
+            let device = device.as_ref()?;
+            let wanted = device.fd >= 0 && !device.exclusive.load(Ordering::Relaxed);
+            wanted.then(|| device.origin()).flatten()
+        };
+        let (src, dst) = (kernel(&pair.src), kernel(&pair.dst));
+        slot.stage = stage;
+        slot.chore = true;
+        let seq = self.shared.faces[index as usize].seq.load(Ordering::Relaxed);
+        let shared = self.shared.clone();
+        let job = Box::new(move || {
+            let mut flags = 0;
+            let mut status = 0;
+            let ends = [(src, src_span, false), (dst, dst_span, true)];
+            for (origin, (offset, length), is_dst) in ends {
+                let Some(origin) = origin else { continue };
+                let super::devices::Origin::Kernel(kernel) = origin.as_ref() else { continue };
+                if stage == Stage::CacheDrop && !is_dst {
+                    continue;
+                }
+                // A character node has its cache on the disk's block node.
+                match kernel.cache_fd().map(|fd| flush_range(fd, offset, length)) {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => status = -error.errno,
+                    None => flags |= XCOPY_CPL_CACHE_UNVERIFIED,
+                }
+                if is_dst && drop_range(kernel, offset, length) == Dropped::Unverified
+                    && stage == Stage::CacheDrop
+                {
+                    flags |= XCOPY_CPL_CACHE_UNVERIFIED;
+                }
+            }
+            shared.send(Mail::Chore { slot: index, seq, status, flags });
+        });
+        if !self.context.pool.run(job) {
+            let mail = Mail::Chore { slot: index, seq, status: -libc::ENOTCONN, flags: 0 };
+            self.shared.send(mail);
+        }
+    }
+}
+
+/// The smallest spans that hold all source and all destination ranges.
+fn hulls(source: &crate::plan::Source) -> ((u64, u64), (u64, u64)) {
+    let hull = |base: u64, offset: fn(&xcopy_range) -> u64| {
+        let start = source.ranges.iter().map(offset).min().unwrap_or(0);
+        let end = source.ranges.iter().map(|r| offset(r).saturating_add(r.length)).max();
+        (base.wrapping_add(start), end.unwrap_or(0).saturating_sub(start))
+    };
+    (hull(source.src_base, |r| r.src_offset), hull(source.dst_base, |r| r.dst_offset))
+}

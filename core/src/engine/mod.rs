@@ -1,0 +1,33 @@
+//! The engine: the life of a request.
+//!
+//! `admit` validates it and reserves its completion's place; `bind` finds the
+//! methods of its pair; `dispatch` cuts it into commands; `settle` takes their
+//! ends, retries, falls back; `account` says the truth about what was done;
+//! `control` is what interrupts. `queue` holds it together for the owner's
+//! thread, `shared` is what other threads see of it, `context` what all queues
+//! share.
+
+mod account;
+mod admit;
+mod bind;
+mod clock;
+pub mod context;
+mod control;
+pub mod devices;
+mod dispatch;
+mod fork;
+mod memory;
+mod pairs;
+mod plugin_queue;
+mod pool;
+pub mod queue;
+pub mod reasons;
+mod route;
+mod services;
+mod settle;
+pub mod shared;
+mod slot;
+pub mod tokens;
+
+pub use context::Context;
+pub use queue::Queue;

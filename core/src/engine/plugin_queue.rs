@@ -1,0 +1,258 @@
+//! One plugin's queue within a queue: its command memory, its batch of commands
+//! to submit, and its calls.
+
+use super::shared::{HostQueue, QueueShared, add};
+use crate::error::{Error, Result};
+use crate::plugin::Plugin;
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use xcopy_abi::*;
+
+/// Memory beside the commands: for each, its ranges and the plugin's private bytes.
+struct Annex {
+    memory: Option<NonNull<u8>>,
+    layout: Layout,
+    stride: usize,
+    ranges_bytes: usize,
+}
+
+impl Annex {
+    fn new(window: u32, max_ranges: u32, private: u32) -> Result<Annex> {
+        // A single range lives in the command's own cell.
+        let ranges = if max_ranges > 1 { max_ranges as usize } else { 0 };
+        let ranges_bytes = (ranges * size_of::<xcopy_range>()).next_multiple_of(16);
+        let stride = ranges_bytes + (private as usize).next_multiple_of(16);
+        let layout = stride
+            .checked_mul(window as usize)
+            .and_then(|size| Layout::from_size_align(size, 64).ok())
+            .ok_or_else(|| Error::new(libc::ENOMEM, "the window is too large"))?;
+        let memory = if layout.size() == 0 {
+            None
+        } else {
+            // SAFETY: the size is not 0.
+            let memory = NonNull::new(unsafe { alloc_zeroed(layout) });
+            Some(memory.ok_or_else(|| {
+                Error::new(libc::ENOMEM, "no memory for commands: use a smaller window")
+            })?)
+        };
+        Ok(Annex { memory, layout, stride, ranges_bytes })
+    }
+
+    fn ranges(&self, index: u32) -> *mut xcopy_range {
+        match self.memory {
+            // SAFETY: index is below the window that the memory was made for.
+            Some(memory) if self.ranges_bytes > 0 => unsafe {
+                memory.as_ptr().add(self.stride * index as usize).cast()
+            },
+            _ => std::ptr::null_mut(),
+        }
+    }
+
+    fn private(&self, index: u32) -> *mut core::ffi::c_void {
+        match self.memory {
+            // SAFETY: as above, and ranges_bytes is at most the stride.
+            Some(memory) => unsafe {
+                memory.as_ptr().add(self.stride * index as usize + self.ranges_bytes).cast()
+            },
+            None => std::ptr::null_mut(),
+        }
+    }
+}
+
+impl Drop for Annex {
+    fn drop(&mut self) {
+        if let Some(memory) = self.memory {
+            // SAFETY: allocated in `new` with this layout.
+            unsafe { dealloc(memory.as_ptr(), self.layout) };
+        }
+    }
+}
+
+/// A plugin's queue.
+pub struct PluginQueue {
+    /// The plugin.
+    pub plugin: Arc<Plugin>,
+    handle: *mut core::ffi::c_void,
+    host: *mut HostQueue,
+    annex: Annex,
+    /// Commands that the plugin has, or that wait in the batch.
+    pub flying: u32,
+    batch: Vec<*mut xcopy_cmd>,
+    /// Its fd, once it was added to the queue's, or -1.
+    pub fd: i32,
+    submit: Option<unsafe extern "C" fn(*mut core::ffi::c_void, *const *mut xcopy_cmd, u32) -> i32>,
+    poll: Option<unsafe extern "C" fn(*mut core::ffi::c_void, u32) -> i32>,
+}
+
+impl PluginQueue {
+    /// Creates the plugin's queue on this thread; `index` is its place.
+    pub fn new(
+        plugin: Arc<Plugin>,
+        shared: &Arc<QueueShared>,
+        index: u32,
+        flags: u32,
+    ) -> Result<PluginQueue> {
+        let table = plugin.table();
+        let window = shared.cells.len() as u32;
+        let annex = Annex::new(window, table.max_ranges, table.cmd_private)?;
+        let (submit, poll) = (table.submit, table.poll);
+        let host = Box::into_raw(Box::new(HostQueue { shared: shared.clone(), plugin: index }));
+        let mut handle = std::ptr::null_mut();
+        if plugin.model() != XCOPY_MODEL_BLOCKING {
+            let options = xcopy_plugin_queue_options {
+                size: size_of::<xcopy_plugin_queue_options>() as u32,
+                flags,
+                window,
+                reserved: 0,
+            };
+            let status = match table.queue_create {
+                // SAFETY: state is the plugin's own; host outlives the queue;
+                // options and handle outlive the call.
+                Some(create) => unsafe {
+                    create(plugin.state(), host.cast(), &options, &mut handle)
+                },
+                None => -libc::ENOSYS,
+            };
+            if status != 0 {
+                // SAFETY: made above; the plugin refused and must not keep it.
+                drop(unsafe { Box::from_raw(host) });
+                return Err(Error::new(
+                    -status,
+                    format!("plugin {} cannot make a queue: error {}", plugin.name(), -status),
+                ));
+            }
+        }
+        add(&shared.stats.memory_bytes, annex.layout.size() as u64);
+        Ok(PluginQueue {
+            plugin,
+            handle,
+            host,
+            annex,
+            flying: 0,
+            batch: Vec::with_capacity(window as usize),
+            fd: -1,
+            submit,
+            poll,
+        })
+    }
+
+    /// The ranges' room of a command; NULL if its one range is in its cell.
+    pub fn ranges_of(&self, index: u32) -> *mut xcopy_range {
+        self.annex.ranges(index)
+    }
+
+    /// Bytes private to the plugin of a command.
+    #[inline]
+    pub fn private_of(&self, index: u32) -> *mut core::ffi::c_void {
+        self.annex.private(index)
+    }
+
+    /// Adds a command to the batch. Room was made for the whole window.
+    #[inline]
+    pub fn stage(&mut self, command: *mut xcopy_cmd) {
+        self.batch.push(command);
+    }
+
+    /// Whether commands wait to be taken by the plugin.
+    #[inline]
+    pub fn has_batch(&self) -> bool {
+        !self.batch.is_empty()
+    }
+
+    /// Offers the batch to the plugin. What it does not take stays, unless it
+    /// refuses for good: then `refused` gets the commands, with the errno.
+    pub fn flush(&mut self, shared: &QueueShared, mut refused: impl FnMut(*mut xcopy_cmd, i32)) {
+        let (Some(submit), n) = (self.submit, self.batch.len()) else { return };
+        if n == 0 {
+            return;
+        }
+        // SAFETY: the handle is this queue's; the commands are stable core
+        // memory that nobody else touches while they fly.
+        let taken = unsafe { submit(self.handle, self.batch.as_ptr(), n as u32) };
+        match usize::try_from(taken) {
+            Ok(taken) if taken == n => self.batch.clear(),
+            Ok(taken) if taken < n => drop(self.batch.drain(..taken)),
+            Ok(_) => {
+                add(&shared.stats.plugin_faults, 1);
+                self.batch.clear();
+            }
+            Err(_) => {
+                if !matches!(-taken, libc::EAGAIN | libc::EBUSY | libc::EINTR | libc::ENOBUFS) {
+                    for command in self.batch.drain(..) {
+                        refused(command, taken);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a command back that the plugin never saw; whether it was there.
+    pub fn unstage(&mut self, command: *mut xcopy_cmd) -> bool {
+        let before = self.batch.len();
+        self.batch.retain(|staged| *staged != command);
+        self.batch.len() != before
+    }
+
+    /// Advances the plugin.
+    #[inline]
+    pub fn poll(&self, max: u32) {
+        if let Some(poll) = self.poll {
+            // SAFETY: the handle is this queue's, and this is its owner's thread.
+            unsafe { poll(self.handle, max) };
+        }
+    }
+
+    /// Its pollable fd, or -1.
+    pub fn pollable(&self) -> i32 {
+        match (self.plugin.model(), self.plugin.table().queue_fd) {
+            (XCOPY_MODEL_BLOCKING, _) | (_, None) => -1,
+            // SAFETY: as in `poll`.
+            (_, Some(queue_fd)) => unsafe { queue_fd(self.handle) },
+        }
+    }
+
+    /// Switches its fd on or off; true if it has something to do already, or
+    /// has commands and no way to wake a sleeper.
+    pub fn arm(&self, on: bool) -> bool {
+        if self.plugin.model() == XCOPY_MODEL_BLOCKING {
+            return false;
+        }
+        let busy = match self.plugin.table().arm {
+            // SAFETY: as in `poll`.
+            Some(arm) => unsafe { arm(self.handle, u32::from(on)) == 1 },
+            None => false,
+        };
+        let mute = self.fd < 0 && self.plugin.model() != XCOPY_MODEL_THREADED;
+        on && self.flying > 0 && (busy || mute)
+    }
+
+    /// Asks a command to end early.
+    pub fn cancel(&self, command: *mut xcopy_cmd) {
+        if let (Some(cancel), false) =
+            (self.plugin.table().cancel, self.plugin.model() == XCOPY_MODEL_BLOCKING)
+        {
+            // SAFETY: as in `poll`; the command flies in this queue.
+            unsafe { cancel(self.handle, command) };
+        }
+    }
+
+    /// Destroys the plugin's queue; only when nothing flies.
+    pub fn destroy(self) {
+        if let (Some(destroy), false) = (
+            self.plugin.table().queue_destroy,
+            self.plugin.model() == XCOPY_MODEL_BLOCKING,
+        ) {
+            // SAFETY: made in `new`, no command uses it, destroyed once.
+            unsafe { destroy(self.handle) };
+        }
+        // SAFETY: made in `new`; the plugin must not use it after queue_destroy.
+        drop(unsafe { Box::from_raw(self.host) });
+    }
+
+    /// Leaves everything to a plugin that still has commands: freeing what it
+    /// may write to would corrupt memory.
+    pub fn abandon(self) {
+        std::mem::forget(self.annex);
+    }
+}

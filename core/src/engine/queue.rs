@@ -1,0 +1,508 @@
+//! A queue's owner side: what it holds, and the calls that its owner makes.
+//!
+//! submit admits requests (`admit`), binds their pairs (`bind`), dispatches
+//! commands (`dispatch`), takes their ends (`settle`), and poll hands out the
+//! completions. Nothing here blocks but `poll` with a timeout.
+
+use super::clock::coarse_ns;
+use super::context::Context;
+use super::pairs::{AffineDevice, Pair, PairIndex};
+use super::plugin_queue::PluginQueue;
+use super::shared::{Mail, QueueShared, SlotFace, add};
+use super::slot::{Slot, Stage};
+use crate::error::{Error, Result};
+use crate::queue::{Bell, Wait};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use xcopy_abi::*;
+
+/// Requests and commands of one queue at most.
+const CAPACITY_MAX: u32 = 65_536;
+/// Capacity when none is given.
+const CAPACITY: u32 = 256;
+/// Commands that a polled plugin is asked to end in one call.
+const POLL_BATCH: u32 = 256;
+/// Ranges that one poll checks of each long list.
+const SCAN_SLICE: u64 = 16_384;
+
+/// The options that a queue has when none are given.
+pub fn default_options() -> xcopy_queue_options {
+    xcopy_queue_options {
+        size: size_of::<xcopy_queue_options>() as u32,
+        flags: 0,
+        capacity: CAPACITY,
+        window: 0,
+        depth: 0,
+        reserved: 0,
+        chunk: 0,
+    }
+}
+
+/// The owner side of a queue.
+pub struct Queue {
+    pub(super) context: Arc<Context>,
+    pub(super) shared: Arc<QueueShared>,
+    pub(super) options: xcopy_queue_options,
+    pub(super) bell: Bell,
+    pub(super) slots: Box<[Slot]>,
+    pub(super) free_slots: Vec<u32>,
+    pub(super) free_cells: Vec<u32>,
+    pub(super) ready: VecDeque<u32>,
+    /// Slots with something to dispatch or to settle.
+    pub(super) runnable: VecDeque<u32>,
+    pub(super) scans: u32,
+    pub(super) pairs: Vec<Pair>,
+    pub(super) index: PairIndex,
+    pub(super) last: (u64, u32),
+    pub(super) free_pairs: Vec<u32>,
+    pub(super) plugins: Vec<PluginQueue>,
+    pub(super) affine: Vec<AffineDevice>,
+    /// Commands in flight.
+    pub(super) flying: u32,
+    /// Slots with a deadline or a pause.
+    pub(super) timed: u32,
+    /// Coarse time of the earliest deadline or end of a pause.
+    pub(super) earliest: u64,
+    pub(super) epoch: u32,
+    /// Bounce buffers of commands, by command.
+    pub(super) buffers: Vec<Option<crate::host::Buffer>>,
+    /// Slots that were abandoned and are not settled yet.
+    pub(super) abandoned: u32,
+}
+
+impl Queue {
+    /// A queue with these options, already checked for size.
+    pub fn new(context: Arc<Context>, mut options: xcopy_queue_options) -> Result<Queue> {
+        if options.flags & !XCOPY_QUEUE_PINNED != 0 || options.reserved != 0 {
+            return Err(Error::new(libc::EINVAL, "unknown queue flags, or reserved is not 0"));
+        }
+        if options.window == 0 {
+            options.window = options.capacity;
+        }
+        let legal = 1..=CAPACITY_MAX;
+        if !legal.contains(&options.capacity) || !legal.contains(&options.window) {
+            return Err(Error::new(
+                libc::EINVAL,
+                "capacity and window are 1 to 65,536 (window 0: the capacity)",
+            ));
+        }
+        let (capacity, window) = (options.capacity, options.window);
+        let bell = Bell::new()?;
+        let shared = Arc::new(QueueShared::new(capacity, window, bell.ringer()));
+        let bytes = u64::from(capacity) * (size_of::<Slot>() + size_of::<SlotFace>()) as u64
+            + u64::from(window) * size_of::<super::shared::CommandCell>() as u64;
+        add(&shared.stats.memory_bytes, bytes);
+        context.add_queue(&shared);
+        Ok(Queue {
+            epoch: context.epoch.load(Ordering::Acquire),
+            context,
+            shared,
+            options,
+            bell,
+            slots: (0..capacity).map(|_| Slot::free()).collect(),
+            free_slots: (0..capacity).rev().collect(),
+            free_cells: (0..window).rev().collect(),
+            ready: VecDeque::with_capacity(capacity as usize),
+            runnable: VecDeque::with_capacity(capacity as usize),
+            scans: 0,
+            pairs: Vec::new(),
+            index: PairIndex::default(),
+            last: (0, 0),
+            free_pairs: Vec::new(),
+            plugins: Vec::new(),
+            affine: Vec::new(),
+            flying: 0,
+            timed: 0,
+            earliest: u64::MAX,
+            buffers: (0..window).map(|_| None).collect(),
+            abandoned: 0,
+        })
+    }
+
+    /// The context.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// The side that other threads use.
+    pub fn shared(&self) -> &Arc<QueueShared> {
+        &self.shared
+    }
+
+    /// Takes requests up to the first that is refused; how many, and why the
+    /// next one was not.
+    ///
+    /// # Safety
+    /// `requests` points to `n` requests, `stride` bytes apart, of which at
+    /// least 64 bytes each are readable (`stride` bytes if it is longer).
+    pub unsafe fn submit(
+        &mut self,
+        requests: *const u8,
+        stride: usize,
+        n: u32,
+    ) -> (u32, Option<Error>) {
+        if self.shared.draining.load(Ordering::Acquire) {
+            let error =
+                Error::new(libc::ESHUTDOWN, "the queue is drained: xcopy_queue_resume opens it");
+            return (0, Some(error));
+        }
+        let epoch = self.context.epoch.load(Ordering::Relaxed);
+        if epoch != self.epoch {
+            self.epoch = epoch;
+            self.outdate_pairs();
+        }
+        let mut error = None;
+        let mut accepted = 0;
+        while accepted < n {
+            // SAFETY: the caller's array; see above.
+            let at = unsafe { requests.add(stride * accepted as usize) };
+            // SAFETY: as above; requests are plain data, and C aligns them to 8.
+            let request = unsafe { &*at.cast::<xcopy_request>() };
+            if stride > size_of::<xcopy_request>() {
+                // SAFETY: a longer stride says that the bytes are there.
+                if let Err(refused) = unsafe { check_tail(at, stride) } {
+                    error = Some(refused);
+                    break;
+                }
+            }
+            if let Err(refused) = self.admit(request) {
+                error = Some(refused);
+                break;
+            }
+            accepted += 1;
+        }
+        let in_flight = &self.shared.in_flight;
+        in_flight.store(in_flight.load(Ordering::Relaxed) + accepted, Ordering::Relaxed);
+        add(&self.shared.stats.requests, u64::from(accepted));
+        self.pump();
+        self.flush();
+        if self.bell.is_armed() {
+            self.settle_bell();
+        }
+        (accepted, error)
+    }
+
+    /// Offers staged commands to the plugins.
+    #[inline]
+    pub(super) fn flush(&mut self) {
+        for index in 0..self.plugins.len() {
+            if self.plugins[index].has_batch() {
+                self.flush_one(index);
+            }
+        }
+    }
+
+    fn flush_one(&mut self, index: usize) {
+        let shared = self.shared.clone();
+        let plugin = index as u32;
+        self.plugins[index].flush(&shared, |command, status| {
+            // SAFETY: staged by this queue; the plugin refused it.
+            let cookie = unsafe { (*command).cookie };
+            let result = xcopy_result { cookie, status, ..Default::default() };
+            shared.complete_on_owner(plugin, &result);
+        });
+    }
+
+    /// Everything that can be done now: ends are taken, commands dispatched.
+    pub(super) fn advance(&mut self) {
+        self.flush();
+        for plugin in &self.plugins {
+            if plugin.flying > 0 {
+                plugin.poll(POLL_BATCH);
+            }
+        }
+        self.take_ended();
+        if !self.shared.lane.is_empty() {
+            self.drain_lane();
+        }
+        if self.timed > 0 && coarse_ns() >= self.earliest {
+            self.expire();
+        }
+        if self.scans > 0 {
+            self.scan_slices();
+        }
+        if !self.runnable.is_empty() {
+            self.pump();
+        }
+        self.flush();
+        // A plugin may end commands inside submit.
+        if self.shared.has_ended() {
+            self.take_ended();
+            self.pump();
+            self.flush();
+        }
+    }
+
+    #[inline]
+    fn take_ended(&mut self) {
+        while let Some(index) = self.shared.next_ended() {
+            self.on_end(index);
+        }
+    }
+
+    fn drain_lane(&mut self) {
+        let shared = self.shared.clone();
+        let mut mail = false;
+        shared.lane.drain(|node| {
+            if node == shared.mail_node() {
+                mail = true;
+            } else {
+                self.on_end(node);
+            }
+        });
+        if !mail {
+            return;
+        }
+        shared.open_mailbox();
+        while let Some(letter) = shared.next_mail() {
+            match letter {
+                Mail::Route { route, result } => self.on_route(route, result),
+                Mail::Chore { slot, seq, status, flags } => {
+                    self.on_chore(slot, seq, status, flags);
+                }
+                Mail::Cancel => self.cancel_asked(),
+                Mail::Closed(device) => self.on_closed(&device),
+            }
+        }
+    }
+
+    fn scan_slices(&mut self) {
+        for index in 0..self.slots.len() as u32 {
+            if self.slots[index as usize].stage == Stage::Scan {
+                self.scan(index, SCAN_SLICE);
+            }
+        }
+    }
+
+    /// Takes up to `max` completions, waiting for `min` of them.
+    ///
+    /// # Safety
+    /// `out` points to `max` places, `stride` bytes apart.
+    pub unsafe fn poll(
+        &mut self,
+        out: *mut u8,
+        stride: usize,
+        min: u32,
+        max: u32,
+        timeout_ns: i64,
+    ) -> Result<u32> {
+        let min = min.min(max);
+        let mut taken = 0;
+        let mut until = None;
+        loop {
+            self.advance();
+            while taken < max
+                && let Some(index) = self.ready.pop_front()
+            {
+                let completion = self.take(index);
+                // SAFETY: one of the caller's `max` places.
+                unsafe { write_completion(out.add(stride * taken as usize), stride, &completion) };
+                taken += 1;
+            }
+            if taken >= min || timeout_ns == 0 || self.nothing_to_wait_for() {
+                break;
+            }
+            let now = monotonic_ns();
+            let until = *until.get_or_insert_with(|| deadline_of(now, timeout_ns));
+            if now >= until {
+                break;
+            }
+            match self.sleep(until, now)? {
+                Wait::Interrupted if taken > 0 => break,
+                Wait::Interrupted => {
+                    self.after_poll();
+                    return Err(Error::new(libc::EINTR, "a signal came: poll again"));
+                }
+                Wait::Ready | Wait::TimedOut => {}
+            }
+        }
+        let in_flight = &self.shared.in_flight;
+        in_flight.store(in_flight.load(Ordering::Relaxed) - taken, Ordering::Relaxed);
+        add(&self.shared.stats.completions, u64::from(taken));
+        self.after_poll();
+        Ok(taken)
+    }
+
+    #[inline]
+    fn after_poll(&mut self) {
+        if self.bell.is_armed() {
+            self.settle_bell();
+        } else {
+            self.bell.settle(&self.shared.lane, false);
+        }
+    }
+
+    /// A wait without anything in flight would never end.
+    fn nothing_to_wait_for(&self) -> bool {
+        self.free_slots.len() + self.abandoned as usize == self.slots.len()
+    }
+
+    fn sleep(&mut self, until: u64, now: u64) -> Result<Wait> {
+        let was_armed = self.bell.is_armed();
+        if self.arm() {
+            if !was_armed {
+                self.disarm();
+            }
+            if self.ready.is_empty() {
+                // A plugin without an fd has to be asked again and again.
+                std::thread::yield_now();
+            }
+            return Ok(Wait::Ready);
+        }
+        let left = if until == u64::MAX {
+            -1
+        } else {
+            i64::try_from(until - now).unwrap_or(i64::MAX)
+        };
+        let wait = self.bell.wait(left);
+        if !was_armed {
+            self.disarm();
+        }
+        wait
+    }
+
+    /// Makes the fd readable while something is ready, until `disarm`; true if
+    /// something is already.
+    pub fn arm(&mut self) -> bool {
+        for plugin in &mut self.plugins {
+            if plugin.fd < 0 {
+                let fd = plugin.pollable();
+                if fd >= 0 && self.bell.add(fd).is_ok() {
+                    plugin.fd = fd;
+                }
+            }
+        }
+        let ready = self.is_ready(true);
+        let _ = self.bell.set_deadline((self.timed > 0).then_some(self.earliest));
+        self.bell.arm(&self.shared.lane, ready)
+    }
+
+    /// Ends what `arm` began.
+    pub fn disarm(&mut self) {
+        for plugin in &self.plugins {
+            plugin.arm(false);
+        }
+        self.bell.disarm(&self.shared.lane);
+    }
+
+    fn settle_bell(&mut self) {
+        let ready = self.is_ready(true);
+        let _ = self.bell.set_deadline((self.timed > 0).then_some(self.earliest));
+        self.bell.settle(&self.shared.lane, ready);
+    }
+
+    /// Whether a poll has something to do now.
+    fn is_ready(&mut self, arm: bool) -> bool {
+        let mut ready = !self.ready.is_empty() || self.scans > 0 || self.shared.has_ended();
+        for plugin in &self.plugins {
+            ready |= plugin.has_batch() || plugin.arm(arm);
+        }
+        ready
+    }
+
+    /// How many completions poll would take without waiting.
+    pub fn count_ready(&mut self) -> u32 {
+        self.advance();
+        if self.bell.is_armed() {
+            self.settle_bell();
+        }
+        self.ready.len() as u32
+    }
+
+    /// The pollable fd.
+    pub fn fd(&self) -> i32 {
+        self.bell.fd()
+    }
+
+    /// Why the queue cannot be destroyed now, or None.
+    pub fn busy(&self) -> Option<Error> {
+        let used = self.slots.len() - self.free_slots.len();
+        (used > 0 || self.flying > 0).then(|| {
+            Error::new(
+                libc::EBUSY,
+                format!("{used} requests are in flight or not taken: drain and poll first"),
+            )
+        })
+    }
+
+    /// Frees the queue. With commands still in flight, what backends may still
+    /// touch is left to them.
+    pub fn destroy(mut self) {
+        self.close_affine_devices();
+        for slot in 0..self.slots.len() as u32 {
+            if self.slots[slot as usize].stage != Stage::Free {
+                self.abandon_for_destroy(slot);
+            }
+        }
+        self.context.remove_queue(&self.shared);
+        let left_behind = self.flying > 0 || !self.chores_ended();
+        for plugin in self.plugins.drain(..) {
+            if plugin.flying > 0 {
+                plugin.abandon();
+            } else {
+                plugin.destroy();
+            }
+        }
+        if left_behind {
+            // The pool and the plugins hold references of their own to `shared`;
+            // buffers that a command may still write to must not be freed.
+            std::mem::forget(std::mem::take(&mut self.buffers));
+        } else {
+            let devices: Vec<_> =
+                self.pairs.iter().flat_map(|p| [p.src.clone(), p.dst.clone()]).flatten().collect();
+            for device in devices {
+                self.context.release_if_idle(&device);
+            }
+        }
+    }
+
+    fn chores_ended(&self) -> bool {
+        self.slots.iter().all(|slot| !slot.chore)
+    }
+}
+
+/// Refuses a longer request whose unknown part is not 0.
+///
+/// # Safety
+/// `stride` bytes at `at` are readable.
+unsafe fn check_tail(at: *const u8, stride: usize) -> Result<()> {
+    let known = size_of::<xcopy_request>();
+    // SAFETY: the caller's word.
+    let tail = unsafe { std::slice::from_raw_parts(at.add(known), stride - known) };
+    if tail.iter().any(|byte| *byte != 0) {
+        return Err(Error::new(
+            libc::E2BIG,
+            "the request has fields that this version does not know: leave them 0",
+        ));
+    }
+    Ok(())
+}
+
+/// Writes a completion and zeroes the tail that the caller knows and we do not.
+///
+/// # Safety
+/// `stride` bytes at `at` are writable, at least 64.
+#[inline]
+unsafe fn write_completion(at: *mut u8, stride: usize, completion: &xcopy_completion) {
+    let known = size_of::<xcopy_completion>();
+    // SAFETY: the caller's word; C aligns completions to 8, but a stride need
+    // not keep that.
+    unsafe {
+        at.cast::<xcopy_completion>().write_unaligned(*completion);
+        if stride > known {
+            std::ptr::write_bytes(at.add(known), 0, stride - known);
+        }
+    }
+}
+
+fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a valid place for the answer.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+fn deadline_of(now: u64, timeout_ns: i64) -> u64 {
+    u64::try_from(timeout_ns).map_or(u64::MAX, |timeout| now.saturating_add(timeout))
+}

@@ -1,0 +1,324 @@
+//! Routes: which methods can copy between two devices, best first, and why the
+//! others cannot. Made once for a pair, by asking every plugin; may block.
+
+use super::clock::coarse_ns;
+use super::context::Context;
+use super::devices::{Attachment, Device, Origin, PluginHandle, text_of};
+use crate::error::Result;
+use crate::plugin::Plugin;
+use std::sync::Arc;
+use xcopy_abi::*;
+
+/// One method's verdict on a pair.
+#[derive(Clone)]
+pub struct RouteMethod {
+    /// XCOPY_METHOD_ or a given number.
+    pub id: u16,
+    /// XCOPY_METHOD_ flags of the plugin's table.
+    pub flags: u32,
+    /// Higher is tried first.
+    pub worth: u32,
+    /// The plugin, or None for the core's own.
+    pub plugin: Option<Arc<Plugin>>,
+    /// Whether it can be used.
+    pub usable: bool,
+    /// XCOPY_REASON_ if not.
+    pub reason: u16,
+    /// The reason in words.
+    pub text: String,
+    /// Its limits.
+    pub limits: xcopy_limits,
+    /// The plugin's handle of the source.
+    pub src: PluginHandle,
+    /// The plugin's handle of the destination.
+    pub dst: PluginHandle,
+}
+
+impl RouteMethod {
+    /// Whether bytes stay out of the host.
+    pub fn offloads(&self) -> bool {
+        self.flags & XCOPY_METHOD_OFFLOADS != 0
+    }
+}
+
+/// How the host reaches one end of a pair.
+#[derive(Clone)]
+pub enum Endpoint {
+    /// By system calls on the pool.
+    Kernel {
+        /// The device's fd.
+        fd: i32,
+        /// XCOPY_KIND_.
+        kind: u32,
+    },
+    /// By a plugin's READ, WRITE, ZERO and FLUSH.
+    Plugin {
+        /// The plugin.
+        plugin: Arc<Plugin>,
+        /// Its handle of the device.
+        handle: PluginHandle,
+        /// What it says of the device.
+        props: xcopy_device_props,
+    },
+    /// Not at all, with the reason.
+    None(u16, String),
+}
+
+/// What is known of a pair. Immutable; a new one replaces it.
+pub struct Route {
+    /// Verdicts, best first, unusable ones after the usable.
+    pub methods: Vec<RouteMethod>,
+    /// The source's end, for the host.
+    pub src: Endpoint,
+    /// The destination's end, for the host.
+    pub dst: Endpoint,
+    /// Destination byte = source byte + this, if both are one storage.
+    pub same_storage: Option<i128>,
+    /// Generations of the devices it was made from.
+    pub generations: (u32, u32),
+    /// Coarse time after which its negative verdicts are asked again.
+    pub recheck_ns: u64,
+}
+
+/// State of an optional device: see `Device::state`.
+pub fn generation(device: Option<&Arc<Device>>) -> u32 {
+    device.map_or(0, |d| d.state())
+}
+
+/// How far apart the two ends lie when they are one storage.
+pub fn same_storage(src: Option<&Arc<Device>>, dst: Option<&Arc<Device>>) -> Option<i128> {
+    let (src, dst) = (src?.identity(), dst?.identity());
+    (src.storage == dst.storage).then(|| i128::from(src.offset) - i128::from(dst.offset))
+}
+
+/// Asks every plugin but the AFFINE ones, which answer on their queues.
+pub fn probe(
+    context: &Context,
+    src: Option<&Arc<Device>>,
+    dst: Option<&Arc<Device>>,
+) -> Result<Route> {
+    let generations = (generation(src), generation(dst));
+    let now = coarse_ns();
+    let mut recheck_ns = now.saturating_add(context.retry_after_ns());
+    let mut methods = Vec::new();
+    for plugin in context.registry.plugins() {
+        if plugin.model() == XCOPY_MODEL_AFFINE || plugin.methods().is_empty() {
+            continue;
+        }
+        if !concerns(&plugin, src, dst) {
+            continue;
+        }
+        judge(context, &plugin, src, dst, &mut methods, &mut recheck_ns, now)?;
+    }
+    let source = endpoint(context, src)?;
+    let destination = endpoint(context, dst)?;
+    if src.is_some() && dst.is_some() {
+        methods.push(host_method(&source, &destination));
+    }
+    sort(&mut methods);
+    Ok(Route {
+        methods,
+        src: source,
+        dst: destination,
+        same_storage: same_storage(src, dst),
+        generations,
+        recheck_ns,
+    })
+}
+
+/// Best first; the unusable behind.
+pub fn sort(methods: &mut [RouteMethod]) {
+    methods.sort_by_key(|m| (!m.usable, std::cmp::Reverse(m.worth)));
+}
+
+/// Whether a plugin could have anything to say on a pair: it opens both ends, or
+/// one end is its own.
+fn concerns(plugin: &Arc<Plugin>, src: Option<&Arc<Device>>, dst: Option<&Arc<Device>>) -> bool {
+    [src, dst].into_iter().flatten().all(|device| match device.native_plugin() {
+        Some(native) => Arc::ptr_eq(&native, plugin),
+        None => plugin.table().flags & XCOPY_PLUGIN_KERNEL != 0,
+    })
+}
+
+fn judge(
+    context: &Context,
+    plugin: &Arc<Plugin>,
+    src: Option<&Arc<Device>>,
+    dst: Option<&Arc<Device>>,
+    methods: &mut Vec<RouteMethod>,
+    recheck_ns: &mut u64,
+    now: u64,
+) -> Result<()> {
+    let mut refused = None;
+    let mut handles = [PluginHandle(std::ptr::null_mut()); 2];
+    for (handle, device) in handles.iter_mut().zip([src, dst]) {
+        let Some(device) = device else { continue };
+        match device.attach(plugin)?.handle {
+            Ok(found) => *handle = found,
+            Err(why) => {
+                refused.get_or_insert(why);
+            }
+        }
+    }
+    if refused.is_none() && plugin.model() == XCOPY_MODEL_BLOCKING && !context.pool.exists() {
+        refused =
+            Some((XCOPY_REASON_NO_POOL, "create the context with pool_threads above 0".into()));
+    }
+    let mut verdicts = vec![xcopy_verdict::default(); plugin.methods().len()];
+    if refused.is_none() {
+        refused = ask(plugin, handles, &mut verdicts).err();
+    }
+    for (method, verdict) in plugin.methods().iter().zip(&verdicts) {
+        let (usable, reason, text) = match &refused {
+            Some((reason, text)) => (false, *reason, text.clone()),
+            None => (verdict.usable == 1, verdict.reason, text_of(&verdict.text)),
+        };
+        if !usable && verdict.ttl_s != 0 {
+            let until = now + u64::from(verdict.ttl_s) * 1_000_000_000;
+            *recheck_ns = (*recheck_ns).min(until);
+        }
+        methods.push(RouteMethod {
+            id: method.id,
+            flags: method.flags,
+            worth: method.worth,
+            plugin: Some(plugin.clone()),
+            usable,
+            reason: if usable { 0 } else { reason.max(1) },
+            text,
+            limits: verdict.limits,
+            src: handles[0],
+            dst: handles[1],
+        });
+    }
+    Ok(())
+}
+
+fn ask(
+    plugin: &Arc<Plugin>,
+    handles: [PluginHandle; 2],
+    verdicts: &mut [xcopy_verdict],
+) -> std::result::Result<(), (u16, String)> {
+    let Some(probe) = plugin.table().probe else {
+        return Err((XCOPY_REASON_NOT_SUPPORTED, "the plugin judges no pairs".into()));
+    };
+    // SAFETY: the handles are the plugin's own, the verdicts are as many as its
+    // methods and outlive the call.
+    let status = unsafe {
+        probe(
+            plugin.state(),
+            handles[0].0,
+            handles[1].0,
+            verdicts.as_mut_ptr(),
+            size_of::<xcopy_verdict>(),
+            verdicts.len() as u32,
+        )
+    };
+    match status {
+        0 => Ok(()),
+        status => {
+            let error = std::io::Error::from_raw_os_error(-status);
+            Err((XCOPY_REASON_FAILED, format!("the plugin's probe failed: {error}")))
+        }
+    }
+}
+
+fn endpoint(context: &Context, device: Option<&Arc<Device>>) -> Result<Endpoint> {
+    let Some(device) = device else {
+        return Ok(Endpoint::None(XCOPY_REASON_WRONG_DEVICE, "there is no device".into()));
+    };
+    let Some(origin) = device.origin() else {
+        return Err(crate::error::Error::new(libc::EBADF, "the device was closed"));
+    };
+    match origin.as_ref() {
+        Origin::Kernel(kernel) => Ok(if !context.pool.exists() {
+            Endpoint::None(
+                XCOPY_REASON_NO_POOL,
+                "create the context with pool_threads above 0".into(),
+            )
+        } else if device.kind == XCOPY_KIND_CHAR {
+            Endpoint::None(
+                XCOPY_REASON_WRONG_DEVICE,
+                "a character node takes commands, not reads and writes: open the block node".into(),
+            )
+        } else {
+            Endpoint::Kernel { fd: kernel.fd(), kind: device.kind }
+        }),
+        Origin::Native { plugin, .. } if plugin.model() == XCOPY_MODEL_AFFINE => Ok(
+            Endpoint::None(XCOPY_REASON_WRONG_DEVICE, "opened on its queue: prepare the pair".into()),
+        ),
+        Origin::Native { plugin, .. } => Ok(plugin_endpoint(device.attach(plugin)?)),
+    }
+}
+
+/// The host's end at a plugin's device.
+pub fn plugin_endpoint(attachment: Attachment) -> Endpoint {
+    match attachment.handle {
+        Err((reason, text)) => Endpoint::None(reason, text),
+        Ok(handle) => {
+            Endpoint::Plugin { plugin: attachment.plugin, handle, props: attachment.props }
+        }
+    }
+}
+
+/// Bytes of one host command at most: more would make cancel and deadlines slow.
+const HOST_MAX_BYTES: u64 = 16 << 20;
+/// Bytes of one bridged command at most: one bounce buffer.
+const BRIDGE_MAX_BYTES: u64 = 1 << 20;
+
+/// The verdict on the core's own read_write.
+pub fn host_method(src: &Endpoint, dst: &Endpoint) -> RouteMethod {
+    let mut method = RouteMethod {
+        id: XCOPY_METHOD_READ_WRITE,
+        flags: 0,
+        worth: crate::plugin::worth_of(XCOPY_METHOD_READ_WRITE),
+        plugin: None,
+        usable: true,
+        reason: 0,
+        text: String::new(),
+        limits: xcopy_limits { max_bytes: HOST_MAX_BYTES, max_ranges: 1, ..Default::default() },
+        src: PluginHandle(std::ptr::null_mut()),
+        dst: PluginHandle(std::ptr::null_mut()),
+    };
+    let limits = &mut method.limits;
+    for (end, is_src) in [(src, true), (dst, false)] {
+        match end {
+            Endpoint::None(reason, text) => {
+                method.usable = false;
+                method.reason = *reason;
+                method.text = text.clone();
+            }
+            Endpoint::Kernel { .. } => {}
+            Endpoint::Plugin { plugin, .. } if !serves_host(plugin, is_src) => {
+                method.usable = false;
+                method.reason = XCOPY_REASON_NOT_SUPPORTED;
+                method.text = format!(
+                    "plugin {} offers no {} to the host",
+                    plugin.name(),
+                    if is_src { "READ" } else { "WRITE" }
+                );
+            }
+            Endpoint::Plugin { props, .. } => {
+                let block = props.block_size.max(1);
+                if is_src {
+                    limits.src_granularity = block;
+                } else {
+                    limits.dst_granularity = block;
+                }
+                limits.length_granularity = limits.length_granularity.max(block);
+                limits.max_bytes = limits.max_bytes.min(BRIDGE_MAX_BYTES);
+                if props.max_io_bytes != 0 {
+                    limits.max_bytes = limits.max_bytes.min(props.max_io_bytes);
+                }
+                if props.preferred_io_bytes != 0 {
+                    limits.preferred_bytes = props.preferred_io_bytes.min(limits.max_bytes);
+                }
+            }
+        }
+    }
+    method
+}
+
+fn serves_host(plugin: &Arc<Plugin>, is_src: bool) -> bool {
+    let needed = if is_src { XCOPY_CAN_READ } else { XCOPY_CAN_WRITE };
+    plugin.table().commands & needed != 0
+}

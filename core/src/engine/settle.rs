@@ -1,0 +1,736 @@
+//! The end of commands and of requests: accounting, retries, fall-backs, and
+//! exactly one completion.
+
+use super::clock::coarse_ns;
+use super::queue::Queue;
+use super::reasons;
+use super::shared::{Answer, Errand, NO_PLUGIN, Purpose, add};
+use super::slot::{Failure, Remainder, Slot, Stage};
+use super::tokens::{Piece, Secret};
+use crate::plan::{Cursor, Kind, Step};
+use std::sync::atomic::Ordering;
+use xcopy_abi::*;
+
+/// Transient failures that a request forgives before it takes another method.
+const RETRIES_MAX: u32 = 256;
+/// First pause after a transient failure; it doubles up to 64 times that.
+const PAUSE_NS: u64 = 1_000_000;
+
+impl Queue {
+    /// A command ended.
+    #[inline]
+    pub(super) fn on_end(&mut self, cell_index: u32) {
+        let shared = &self.shared;
+        let Some(cell) = shared.cells.get(cell_index as usize) else { return };
+        let errand = cell.errand.get();
+        let answer = shared.answer(cell_index);
+        shared.land(cell_index);
+        self.free_cells.push(cell_index);
+        self.flying -= 1;
+        if errand.plugin != NO_PLUGIN {
+            self.plugins[errand.plugin as usize].flying -= 1;
+        }
+        // The straight way: one command, all bytes, no error.
+        if errand.simple {
+            let slot = &mut self.slots[errand.slot as usize];
+            if answer.status == 0 && answer.bytes == slot.total && slot.stage == Stage::Run {
+                let method = &mut self.pairs[slot.pair as usize].methods[errand.method as usize];
+                method.in_flight -= 1;
+                slot.in_flight = 0;
+                slot.stage = Stage::Ready;
+                let bytes = slot.total;
+                let offloaded = if slot.method_offloads { bytes } else { 0 };
+                let face = &self.shared.faces[errand.slot as usize];
+                face.copied.store(bytes, Ordering::Relaxed);
+                face.offloaded.store(offloaded, Ordering::Relaxed);
+                add(&self.shared.stats.bytes_copied, bytes);
+                add(&self.shared.stats.bytes_offloaded, offloaded);
+                self.ready.push_back(errand.slot);
+                return;
+            }
+        }
+        self.on_end_slowly(cell_index, errand, answer);
+    }
+
+    fn on_end_slowly(&mut self, cell_index: u32, errand: Errand, answer: Answer) {
+        match errand.purpose {
+            Purpose::Open => return self.on_opened(errand.slot, &answer),
+            Purpose::Probe => return self.on_judged(errand.slot, errand.plugin, &answer),
+            Purpose::Close => return self.on_affine_closed(errand.slot),
+            _ => {}
+        }
+        let index = errand.slot;
+        let slot = &mut self.slots[index as usize];
+        slot.in_flight = slot.in_flight.saturating_sub(1);
+        let pair = &mut self.pairs[slot.pair as usize];
+        if errand.purpose != Purpose::BridgeRead
+            && let Some(method) = pair.methods.get_mut(errand.method as usize)
+        {
+            method.in_flight = method.in_flight.saturating_sub(1);
+        }
+        if slot.stage == Stage::Abandoned {
+            self.buffers[cell_index as usize] = None;
+            self.release_method(&errand, errand.purpose == Purpose::BridgeRead);
+            add(&self.shared.stats.late_answers, 1);
+            return self.end_quarantine(index);
+        }
+        let bytes = self.command_bytes(cell_index);
+        match errand.purpose {
+            Purpose::Flush => self.on_flushed(index, &answer),
+            Purpose::BridgeRead if answer.status == 0 && answer.bytes == bytes => {
+                if !self.bridge_write(index, cell_index, &errand, bytes) {
+                    self.release_method(&errand, true);
+                }
+            }
+            purpose => {
+                self.release_method(&errand, purpose == Purpose::BridgeRead);
+                let op = self.slots[index as usize].op;
+                self.judge(index, cell_index, &errand, answer, bytes, op);
+                self.buffers[cell_index as usize] = None;
+            }
+        }
+        let slot = &self.slots[index as usize];
+        if slot.stage == Stage::Run {
+            let face = &self.shared.faces[index as usize];
+            let word = u64::from(slot.method) << 32 | u64::from(slot.in_flight);
+            face.commands.store(word, Ordering::Relaxed);
+            self.list(index);
+        }
+    }
+
+    fn command_bytes(&self, cell_index: u32) -> u64 {
+        // SAFETY: the command landed, so only this thread touches it.
+        unsafe { (*self.shared.cells[cell_index as usize].cmd.get()).bytes }
+    }
+
+    /// A read leg holds its place in the method's depth until the write ended.
+    fn release_method(&mut self, errand: &Errand, was_read: bool) {
+        if was_read {
+            let pair = self.slots[errand.slot as usize].pair;
+            if let Some(method) =
+                self.pairs[pair as usize].methods.get_mut(errand.method as usize)
+            {
+                method.in_flight = method.in_flight.saturating_sub(1);
+            }
+        }
+    }
+
+    /// The write leg of a bridge, in the command whose read leg just ended.
+    fn bridge_write(&mut self, index: u32, cell: u32, errand: &Errand, bytes: u64) -> bool {
+        let slot = &self.slots[index as usize];
+        if slot.stopping {
+            let end = errand.start.position + bytes;
+            self.lose(index, errand.start, end, false);
+            self.buffers[cell as usize] = None;
+            return false;
+        }
+        let pair = &self.pairs[slot.pair as usize];
+        let (end, plugin) = (pair.dst_end.clone(), pair.end_plugins.1);
+        // `send_leg` takes the command on top of the free list: this one.
+        let step = Step { kind: Kind::Method, start: errand.start, ranges: 1, bytes };
+        self.send_leg(index, errand.method as usize, step, &end, plugin, Purpose::BridgeWrite);
+        true
+    }
+
+    /// Accounts one command's end.
+    fn judge(
+        &mut self,
+        index: u32,
+        cell: u32,
+        errand: &Errand,
+        mut answer: Answer,
+        bytes: u64,
+        op: u16,
+    ) {
+        let (id, offloads) = self.method_of(index, errand, op);
+        let plugin_spoke = errand.plugin != NO_PLUGIN;
+        if plugin_spoke {
+            check_honesty(&mut answer, bytes, id, op, &self.shared.stats);
+        }
+        if answer.status == 0 && op == XCOPY_OP_TOKEN_CREATE {
+            self.keep_token(index, cell, errand, &answer, bytes);
+            if self.slots[index as usize].stopping {
+                return;
+            }
+        }
+        let slot_total = slot_share(&mut self.slots[index as usize], id, offloads);
+        slot_total.commands += 1;
+        let done = answer.bytes.min(bytes);
+        let zeroed = answer.zeroed.min(done);
+        if done > 0 {
+            self.account(index, id, offloads, done - zeroed);
+            if zeroed > 0 {
+                self.account(index, XCOPY_METHOD_ZERO, true, zeroed);
+            }
+        }
+        if answer.status == 0 {
+            let pair = self.slots[index as usize].pair;
+            if let Some(method) =
+                self.pairs[pair as usize].methods.get_mut(errand.method as usize)
+            {
+                method.adapt.succeeded(bytes);
+                method.memory.adapt.store(method.adapt.pack(), Ordering::Relaxed);
+                let chunk = method.adapt.chunk();
+                self.widen_straight(pair, errand.method, chunk);
+            }
+            if done < bytes {
+                // The host was asked to stop early.
+                self.rest_of(index, errand, done, bytes, false);
+            }
+            return;
+        }
+        add(&self.shared.stats.command_errors, 1);
+        if answer.sense_len > 0
+            && let Some(sense) = self.shared.take_sense(cell)
+        {
+            self.slots[index as usize].extra().sense = sense;
+        }
+        let tainted = answer.flags & XCOPY_RESULT_UNTOUCHED == 0 && op != XCOPY_OP_TOKEN_CREATE;
+        self.rest_of(index, errand, done, bytes, tainted);
+        self.after_failure(index, errand, &answer, id, bytes);
+    }
+
+    /// Which method a command counts for, and whether it offloads.
+    fn method_of(&self, index: u32, errand: &Errand, op: u16) -> (u16, bool) {
+        if op == XCOPY_OP_ZERO {
+            return (XCOPY_METHOD_ZERO, errand.purpose != Purpose::BridgeWrite);
+        }
+        let pair = self.slots[index as usize].pair;
+        match self.pairs[pair as usize].methods.get(errand.method as usize) {
+            Some(method) => (method.id, method.offloads()),
+            None => (XCOPY_METHOD_NONE, false),
+        }
+    }
+
+    /// Lets the straight way take commands as large as were shown to work.
+    fn widen_straight(&mut self, pair: u32, method: u32, chunk: u64) {
+        let pair = &mut self.pairs[pair as usize];
+        let stated = |limit: u64| if limit == 0 { u64::MAX } else { limit };
+        if let Some(way) = &mut pair.straight
+            && way.method == method
+        {
+            let limits = &pair.methods[method as usize].limits;
+            way.max_bytes =
+                stated(limits.max_bytes).min(stated(limits.max_range_bytes)).min(chunk);
+        }
+    }
+
+    fn account(&mut self, index: u32, id: u16, offloads: bool, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        let share = slot_share(&mut self.slots[index as usize], id, offloads);
+        share.bytes += bytes;
+        let face = &self.shared.faces[index as usize];
+        add(&face.copied, bytes);
+        add(&self.shared.stats.bytes_copied, bytes);
+        if offloads {
+            add(&face.offloaded, bytes);
+            add(&self.shared.stats.bytes_offloaded, bytes);
+        }
+    }
+
+    /// What a command did not do is planned again, or given up.
+    fn rest_of(&mut self, index: u32, errand: &Errand, done: u64, bytes: u64, tainted: bool) {
+        if done >= bytes {
+            return;
+        }
+        let end = errand.start.position + bytes;
+        let slot = &mut self.slots[index as usize];
+        let mut start = errand.start;
+        start.advance(slot.source().ranges, done);
+        if slot.stopping {
+            self.lose(index, start, end, tainted);
+        } else {
+            self.put_back(index, start, end, tainted);
+        }
+    }
+
+    fn lose(&mut self, index: u32, start: Cursor, end: u64, tainted: bool) {
+        let lost = Remainder { start, end, tainted, host: false };
+        self.slots[index as usize].extra().lost.push(lost);
+    }
+
+    /// What follows a failure, by its class.
+    fn after_failure(&mut self, index: u32, errand: &Errand, answer: &Answer, id: u16, bytes: u64) {
+        let slot = &mut self.slots[index as usize];
+        slot.detail = match answer.detail {
+            0 => reasons::errno_detail(id, answer.status),
+            detail => detail,
+        };
+        slot.outcome |= sides(answer.flags);
+        if slot.stopping {
+            return;
+        }
+        let on_host = errand.plugin == NO_PLUGIN
+            || matches!(errand.purpose, Purpose::BridgeRead | Purpose::BridgeWrite);
+        let reason = if answer.reason == 0 { XCOPY_REASON_FAILED } else { answer.reason };
+        let action = match answer.action {
+            XCOPY_ACTION_DEFAULT => default_action(-answer.status, on_host),
+            action => action,
+        };
+        match action {
+            XCOPY_ACTION_RETRY => self.retry(index, errand, answer, id, reason),
+            XCOPY_ACTION_SPLIT if bytes > 1 && self.split(index, errand, bytes) => {}
+            XCOPY_ACTION_FATAL => self.fatal(index, errand, answer, reason),
+            _ if on_host => self.fatal(index, errand, answer, reason),
+            _ => self.leave_method(index, errand, answer, id, reason),
+        }
+    }
+
+    fn retry(&mut self, index: u32, errand: &Errand, answer: &Answer, id: u16, reason: u16) {
+        add(&self.shared.stats.retries, 1);
+        let pair = self.slots[index as usize].pair;
+        if let Some(method) = self.pairs[pair as usize].methods.get_mut(errand.method as usize) {
+            method.adapt.busy();
+        }
+        let extra = self.slots[index as usize].extra();
+        extra.retries += 1;
+        if extra.retries > RETRIES_MAX {
+            extra.retries = 0;
+            let on_host = errand.plugin == NO_PLUGIN || errand.purpose != Purpose::Method;
+            return if on_host {
+                self.fatal(index, errand, answer, reason)
+            } else {
+                self.leave_method(index, errand, answer, id, reason)
+            };
+        }
+        let pause = PAUSE_NS << (extra.retries.saturating_sub(1) / 4).min(6);
+        let was_paused = extra.not_before != 0;
+        extra.not_before = coarse_ns() + pause;
+        let until = extra.not_before;
+        if !was_paused {
+            self.timed += 1;
+        }
+        self.earliest = self.earliest.min(until);
+    }
+
+    /// Smaller commands from now on; false if they cannot be smaller.
+    fn split(&mut self, index: u32, errand: &Errand, bytes: u64) -> bool {
+        let pair = self.slots[index as usize].pair;
+        let pair = &mut self.pairs[pair as usize];
+        let Some(method) = pair.methods.get_mut(errand.method as usize) else { return false };
+        if errand.ranges > 1 {
+            // Fewer ranges first: a limit on either may be what was exceeded.
+            method.limits.max_ranges = (errand.ranges / 2).max(1);
+        } else {
+            let before = method.adapt.chunk();
+            method.adapt.too_large(bytes);
+            if method.adapt.chunk() >= before && before >= bytes {
+                return false;
+            }
+        }
+        method.memory.adapt.store(method.adapt.pack(), Ordering::Relaxed);
+        let chunk = method.adapt.chunk();
+        let at = self.slots[index as usize].pair;
+        self.widen_straight(at, errand.method, chunk);
+        true
+    }
+
+    /// The request goes on by the next method; this one rests on the pair.
+    fn leave_method(&mut self, index: u32, errand: &Errand, answer: &Answer, id: u16, reason: u16) {
+        let slot = &mut self.slots[index as usize];
+        if slot.off >> id & 1 == 1 {
+            return;
+        }
+        slot.off |= 1 << id;
+        slot.outcome |= XCOPY_CPL_FELL_BACK;
+        slot.reason = reason;
+        let detail = slot.detail;
+        let failure = Failure { method: id, reason, error: answer.status, detail };
+        slot.extra().failures.push(failure);
+        add(&self.shared.stats.fallbacks, 1);
+        let until = match reason {
+            XCOPY_REASON_PLUGIN_FAULT => u64::MAX,
+            // About this range, not about the pair.
+            XCOPY_REASON_MISALIGNED | XCOPY_REASON_TOKEN => 0,
+            _ => coarse_ns().saturating_add(self.context.retry_after_ns()),
+        };
+        let at = slot.pair;
+        let pair = &mut self.pairs[at as usize];
+        let Some(method) = pair.methods.get_mut(errand.method as usize) else { return };
+        if until > 0 {
+            method.memory.rest(until, reason);
+            method.rests = Some((until, reason));
+            if pair.straight.is_some_and(|way| way.method == errand.method) {
+                pair.straight = None;
+            }
+            pair.recheck_ns = pair.recheck_ns.min(until);
+        }
+        self.context.log(
+            XCOPY_LOG_INFO,
+            &format!(
+                "method {id} left: {} ({})",
+                reasons::text(reason),
+                reasons::detail_text(detail)
+            ),
+        );
+        if self.slots[index as usize].op != XCOPY_OP_COPY {
+            self.fatal(index, errand, answer, reason);
+        }
+    }
+
+    fn fatal(&mut self, index: u32, errand: &Errand, answer: &Answer, reason: u16) {
+        let slot = &mut self.slots[index as usize];
+        let source = slot.source();
+        if let Some(range) = source.ranges.get(errand.start.index as usize) {
+            let range = xcopy_range {
+                src_offset: source.src_base.wrapping_add(range.src_offset) + errand.start.offset,
+                dst_offset: source.dst_base.wrapping_add(range.dst_offset) + errand.start.offset,
+                length: range.length.saturating_sub(errand.start.offset),
+            };
+            let first = errand.start.index;
+            let extra = slot.extra();
+            if extra.failed.is_none_or(|(index, _)| first < index) {
+                extra.failed = Some((first, range));
+            }
+        }
+        let (status, detail) = (public_errno(answer.status), slot.detail);
+        self.fail(index, status, reason, detail);
+    }
+
+    /// Ends a request with an error once its commands have ended.
+    pub(super) fn fail(&mut self, index: u32, res: i32, reason: u16, detail: u64) {
+        let slot = &mut self.slots[index as usize];
+        if !slot.stopping {
+            slot.stopping = true;
+            slot.res = if res < 0 { res } else { -libc::EIO };
+            if reason != 0 {
+                slot.reason = reason;
+            }
+            if detail != 0 {
+                slot.detail = detail;
+            }
+            self.stop_commands(index);
+        }
+        if matches!(self.slots[index as usize].stage, Stage::WaitRoute | Stage::Scan) {
+            self.complete(index);
+        } else {
+            self.list(index);
+        }
+    }
+
+    /// Asks the commands of a request to end early.
+    fn stop_commands(&mut self, index: u32) {
+        if self.slots[index as usize].in_flight == 0 {
+            return;
+        }
+        let shared = self.shared.clone();
+        for (at, cell) in shared.cells.iter().enumerate() {
+            let errand = cell.errand.get();
+            let control =
+                matches!(errand.purpose, Purpose::Open | Purpose::Probe | Purpose::Close);
+            if errand.slot != index || control || !shared.is_flying(at as u32) {
+                continue;
+            }
+            cell.stop.store(true, Ordering::Relaxed);
+            if errand.plugin == NO_PLUGIN {
+                continue;
+            }
+            let plugin = &mut self.plugins[errand.plugin as usize];
+            if plugin.unstage(cell.cmd.get()) {
+                // SAFETY: the plugin never saw it.
+                let cookie = unsafe { (*cell.cmd.get()).cookie };
+                let result = xcopy_result {
+                    cookie,
+                    status: -libc::ECANCELED,
+                    flags: XCOPY_RESULT_UNTOUCHED,
+                    ..Default::default()
+                };
+                shared.complete_on_owner(errand.plugin, &result);
+            } else {
+                plugin.cancel(cell.cmd.get());
+            }
+        }
+    }
+
+    /// All commands of a request ended and nothing is left to dispatch.
+    pub(super) fn settle(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        let bypassed = slot.extra.as_ref().is_some_and(|e| e.bypassed);
+        if bypassed && slot.flags & XCOPY_REQ_NO_COHERENCE == 0 {
+            self.chore(index, Stage::CacheDrop);
+            return;
+        }
+        if slot.res == 0 && slot.op == XCOPY_OP_TOKEN_CREATE {
+            self.fill_token(index);
+        }
+        let slot = &mut self.slots[index as usize];
+        let writes = matches!(slot.op, XCOPY_OP_COPY | XCOPY_OP_ZERO | XCOPY_OP_TOKEN_WRITE);
+        if slot.res == 0 && slot.flags & XCOPY_REQ_DURABLE != 0 && writes {
+            slot.stage = Stage::Durable;
+            if !self.make_durable(index) {
+                self.slots[index as usize].stage = Stage::Run;
+                self.list(index);
+            }
+            return;
+        }
+        self.complete(index);
+    }
+
+    fn on_flushed(&mut self, index: u32, answer: &Answer) {
+        let slot = &mut self.slots[index as usize];
+        if answer.status != 0 {
+            slot.stopping = true;
+            slot.res = public_errno(answer.status);
+            slot.detail = match answer.detail {
+                0 => reasons::errno_detail(XCOPY_METHOD_NONE, answer.status),
+                detail => detail,
+            };
+            slot.outcome |= XCOPY_CPL_ERR_ON_WRITE;
+            slot.reason = XCOPY_REASON_FAILED;
+        }
+        if slot.stage == Stage::Durable {
+            self.complete(index);
+        }
+    }
+
+    /// Work on the pool for a request ended.
+    pub(super) fn on_chore(&mut self, index: u32, seq: u32, status: i32, flags: u32) {
+        let face = &self.shared.faces[index as usize];
+        if face.seq.load(Ordering::Relaxed) != seq {
+            return;
+        }
+        let slot = &mut self.slots[index as usize];
+        slot.chore = false;
+        if slot.stage == Stage::Abandoned {
+            return self.end_quarantine(index);
+        }
+        slot.outcome |= flags;
+        if slot.stage == Stage::CacheDrop {
+            slot.extra().bypassed = false;
+        }
+        slot.stage = Stage::Run;
+        if status != 0 {
+            let detail = reasons::errno_detail(XCOPY_METHOD_NONE, status);
+            self.fail(index, public_errno(status), XCOPY_REASON_FAILED, detail);
+        }
+        self.list(index);
+    }
+
+    /// A request is over: its report is written and its completion is ready.
+    pub(super) fn complete(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        if slot.deadline != 0 {
+            self.timed -= 1;
+        }
+        if slot.stage == Stage::Scan {
+            self.scans -= 1;
+        }
+        if slot.extra.as_ref().is_some_and(|e| e.not_before != 0) {
+            self.timed -= 1;
+        }
+        slot.deadline = 0;
+        if let Some(extra) = &mut slot.extra {
+            extra.not_before = 0;
+        }
+        slot.stage = Stage::Ready;
+        if self.timed == 0 {
+            self.earliest = u64::MAX;
+        }
+        self.conclude(index);
+        self.ready.push_back(index);
+    }
+
+    /// The last words on a request: reason, flags, report.
+    fn conclude(&mut self, index: u32) {
+        let totals = self.totals(index);
+        let slot = &mut self.slots[index as usize];
+        slot.method = totals.method;
+        if totals.done < slot.untouched.min(slot.total) && slot.res != 0 && totals.tainted {
+            slot.outcome |= XCOPY_CPL_INDETERMINATE;
+        }
+        let pair = &self.pairs[slot.pair as usize];
+        if slot.reason == 0
+            && let Some(method) = pair.methods.iter().find(|m| m.id == totals.method)
+        {
+            slot.reason = if slot.methods != 0 && !offers_best(pair, slot.methods, method.id) {
+                XCOPY_REASON_NOT_ALLOWED
+            } else {
+                method.why_not_better
+            };
+        }
+        let report = self.slots[index as usize].report();
+        if !report.is_null() {
+            self.write_report(index, report);
+        }
+    }
+
+    /// Releases the token, counts and memory of a request that was answered.
+    pub(super) fn vacate(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        if let Some(token) = slot.extra.as_ref().and_then(|e| e.token.as_ref()) {
+            token.users.fetch_sub(1, Ordering::AcqRel);
+        }
+        slot.extra = None;
+        slot.ext = std::ptr::null();
+        slot.ranges = std::ptr::null();
+        slot.stage = Stage::Free;
+        slot.outcome = 0;
+        slot.res = 0;
+        slot.reason = 0;
+        slot.detail = 0;
+        slot.off = 0;
+        slot.stopping = false;
+        slot.deadline = 0;
+        slot.src_base = 0;
+        slot.dst_base = 0;
+        let pair = &self.pairs[slot.pair as usize];
+        let count = &pair.count.in_flight;
+        let left = count.load(Ordering::Relaxed) - 1;
+        count.store(left, Ordering::Relaxed);
+        self.shared.faces[index as usize].close();
+        self.free_slots.push(index);
+        std::sync::atomic::compiler_fence(Ordering::SeqCst);
+        if left == 0 && !super::admit::alive(pair) {
+            self.last_use_ended(index);
+        }
+    }
+
+    #[cold]
+    fn last_use_ended(&mut self, index: u32) {
+        let pair = &self.pairs[self.slots[index as usize].pair as usize];
+        let devices: Vec<_> = [&pair.src, &pair.dst].into_iter().flatten().cloned().collect();
+        for device in devices.into_iter().filter(|d| d.is_dead()) {
+            self.on_closed(&device);
+        }
+    }
+
+    /// Keeps a device's token until all of the range has one.
+    fn keep_token(&mut self, index: u32, cell: u32, errand: &Errand, answer: &Answer, bytes: u64) {
+        let room = self.buffers[cell as usize].take();
+        let slot = &mut self.slots[index as usize];
+        let size = answer.token_size as usize;
+        let Some(mut room) = room.filter(|room| size > 0 && size <= room.len()) else {
+            add(&self.shared.stats.plugin_faults, 1);
+            let detail = reasons::fault_detail(slot.method, XCOPY_FAULT_SHORT);
+            return self.fail(index, -libc::EIO, XCOPY_REASON_PLUGIN_FAULT, detail);
+        };
+        let secret = Secret::new(room[..size].to_vec());
+        super::tokens::wipe(&mut room[..size]);
+        let extra = slot.extra();
+        extra.pieces.push(Piece { position: errand.start.position, length: bytes, secret });
+        if let Some(token) = &extra.token {
+            token.content().token_type = answer.token_type;
+        }
+    }
+
+    fn fill_token(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        let (total, method, pair) = (slot.total, slot.method, slot.pair);
+        // SAFETY: NULL, or the caller's struct, valid until the completion.
+        let lifetime_s = unsafe { slot.ext.as_ref() }.map_or(0, |e| e.token_lifetime_s);
+        let plugin = self.pairs[pair as usize]
+            .methods
+            .iter()
+            .find(|m| m.id == method)
+            .and_then(|m| self.plugins.get(m.plugin as usize))
+            .map_or(String::new(), |p| p.plugin.name().to_owned());
+        let extra = slot.extra();
+        let mut pieces = std::mem::take(&mut extra.pieces);
+        pieces.sort_by_key(|p| p.position);
+        if let Some(token) = &extra.token {
+            let mut content = token.content();
+            content.pieces = pieces;
+            content.bytes = total;
+            content.method = method;
+            content.plugin = plugin;
+            content.lifetime_s = lifetime_s;
+            content.filled = true;
+        }
+    }
+}
+
+/// The entry of a method in a request's account. One method needs no list.
+fn slot_share(slot: &mut Slot, id: u16, offloads: bool) -> &mut xcopy_method_share {
+    if slot.method == XCOPY_METHOD_NONE {
+        slot.method = id;
+        slot.method_offloads = offloads;
+    }
+    let extra = slot.extra.get_or_insert_default();
+    let at = extra.shares.iter().position(|share| share.method == id);
+    let at = at.unwrap_or_else(|| {
+        extra.shares.push(xcopy_method_share {
+            method: id,
+            offloaded: u16::from(offloads),
+            commands: 0,
+            bytes: 0,
+        });
+        extra.shares.len() - 1
+    });
+    &mut extra.shares[at]
+}
+
+/// Turns an answer that cannot be true into an honest failure.
+fn check_honesty(
+    answer: &mut Answer,
+    bytes: u64,
+    id: u16,
+    op: u16,
+    stats: &super::shared::Stats,
+) {
+    let release = op == XCOPY_OP_TOKEN_RELEASE;
+    let fault = if answer.status > 0 || answer.status < -4095 {
+        XCOPY_FAULT_STATUS
+    } else if answer.bytes > bytes {
+        XCOPY_FAULT_OVER_REPORT
+    } else if answer.status == 0 && answer.bytes < bytes && !release {
+        XCOPY_FAULT_SHORT
+    } else if answer.status == -libc::EFAULT {
+        XCOPY_FAULT_PANIC
+    } else {
+        return;
+    };
+    add(&stats.plugin_faults, 1);
+    *answer = Answer {
+        status: -libc::EIO,
+        action: XCOPY_ACTION_NEXT_METHOD,
+        reason: XCOPY_REASON_PLUGIN_FAULT,
+        detail: reasons::fault_detail(id, fault),
+        ..Default::default()
+    };
+}
+
+fn sides(flags: u32) -> u32 {
+    let mut sides = 0;
+    if flags & XCOPY_RESULT_ERR_ON_READ != 0 {
+        sides |= XCOPY_CPL_ERR_ON_READ;
+    }
+    if flags & XCOPY_RESULT_ERR_ON_WRITE != 0 {
+        sides |= XCOPY_CPL_ERR_ON_WRITE;
+    }
+    sides
+}
+
+/// What an errno means where the backend does not say.
+fn default_action(errno: i32, on_host: bool) -> u16 {
+    match errno {
+        libc::EAGAIN | libc::EINTR | libc::EBUSY => XCOPY_ACTION_RETRY,
+        libc::E2BIG | libc::EMSGSIZE => XCOPY_ACTION_SPLIT,
+        libc::ENOSPC | libc::EROFS | libc::EDQUOT | libc::EFBIG | libc::ENODEV | libc::EBADE
+        | libc::ECANCELED => XCOPY_ACTION_FATAL,
+        _ if on_host => XCOPY_ACTION_FATAL,
+        _ => XCOPY_ACTION_NEXT_METHOD,
+    }
+}
+
+/// The closed list of xcopy_completion.res.
+fn public_errno(status: i32) -> i32 {
+    match -status {
+        libc::EIO | libc::EREMOTEIO | libc::ENODATA | libc::EILSEQ | libc::EBADE
+        | libc::ENOSPC | libc::EROFS | libc::ENODEV | libc::ETIMEDOUT | libc::ECANCELED
+        | libc::EINVAL | libc::ENOTCONN | libc::EACCES | libc::EPERM | libc::EBUSY
+        | libc::ENOMEM | libc::ESTALE | libc::EFBIG | libc::EDQUOT => status,
+        libc::ENXIO => -libc::ENODEV,
+        libc::ENOTSUP | libc::ENOSYS | libc::ENOTTY | libc::EXDEV => -libc::ENOTSUP,
+        _ => -libc::EIO,
+    }
+}
+
+/// Whether a mask has every method that is better than `id`.
+fn offers_best(pair: &super::pairs::Pair, mask: u32, id: u16) -> bool {
+    pair.methods
+        .iter()
+        .take_while(|m| m.id != id)
+        .all(|m| mask >> m.id & 1 == 1 || m.flags & XCOPY_METHOD_BY_NAME != 0)
+}

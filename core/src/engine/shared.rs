@@ -1,0 +1,606 @@
+//! What a queue's owner shares with other threads: its command cells, its
+//! request slots' public words, its lane and its mailbox.
+//!
+//! Everything else of a queue belongs to the owner alone (`queue.rs`).
+
+use super::devices::Device;
+use super::route::Route;
+use crate::error::Result;
+use crate::plan::Cursor;
+use crate::queue::{Lane, Ringer};
+use std::cell::{Cell, UnsafeCell};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use xcopy_abi::*;
+
+/// Phase of a command: nobody uses it.
+const FREE: u64 = 0;
+/// Phase: a backend has it.
+const FLYING: u64 = 1;
+/// Phase: its result is written and on the way to the owner.
+const DONE: u64 = 2;
+const PHASE_BITS: u32 = 2;
+
+/// What a command is for, so that its end is understood.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// A method's command for a piece of a request.
+    Method,
+    /// The host copies a piece on the pool, or zeroes it.
+    Host,
+    /// The host has read a piece into a buffer and will write it.
+    BridgeRead,
+    /// The host writes a piece from a buffer.
+    BridgeWrite,
+    /// Makes a request durable.
+    Flush,
+    /// Opens a device on this queue.
+    Open,
+    /// Judges a pair on this queue.
+    Probe,
+    /// Closes a device on this queue.
+    Close,
+}
+
+/// What the owner knows of a command in flight.
+#[derive(Clone, Copy)]
+pub struct Errand {
+    /// Index of the request's slot, or of the route or device it works for.
+    pub slot: u32,
+    /// Index of the plugin queue, or `NO_PLUGIN`.
+    pub plugin: u32,
+    /// Index of the method in the route's list.
+    pub method: u32,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Whether one range of one request is all that it is about.
+    pub simple: bool,
+    /// Number of ranges.
+    pub ranges: u32,
+    /// Where its piece begins.
+    pub start: Cursor,
+}
+
+/// `Errand.plugin` of a command that the pool carries out.
+pub const NO_PLUGIN: u32 = u32::MAX;
+
+/// The part of a result that outlives the plugin's call.
+#[derive(Clone, Copy, Default)]
+pub struct Answer {
+    /// 0 or -errno.
+    pub status: i32,
+    /// XCOPY_ACTION_.
+    pub action: u16,
+    /// XCOPY_REASON_.
+    pub reason: u16,
+    /// Bytes known to be done.
+    pub bytes: u64,
+    /// Of those, bytes that were holes or zeroes.
+    pub zeroed: u64,
+    /// The device's words.
+    pub detail: u64,
+    /// XCOPY_RESULT_ flags.
+    pub flags: u32,
+    /// Bytes that a token took.
+    pub token_size: u32,
+    /// Type of that token.
+    pub token_type: u32,
+    /// Bytes of sense data kept by `Senses`.
+    pub sense_len: u32,
+}
+
+/// A command: what the backend sees, and what the owner keeps beside it.
+#[repr(C, align(64))]
+pub struct CommandCell {
+    /// What the backend sees. First, so that its address is the cell's.
+    pub cmd: UnsafeCell<xcopy_cmd>,
+    /// Generation and phase.
+    state: AtomicU64,
+    answer: UnsafeCell<Answer>,
+    /// Room for the range of a command that has one.
+    pub range: UnsafeCell<xcopy_range>,
+    /// The owner's.
+    pub errand: Cell<Errand>,
+    /// Asks work on the pool to end early.
+    pub stop: AtomicBool,
+}
+
+/// Sense data of failures: rare, so behind a lock and not in every cell.
+type Senses = Mutex<std::collections::HashMap<u32, Vec<u8>>>;
+
+/// Commands that ended on the owner's thread, in order.
+struct Ended {
+    ring: Box<[Cell<u32>]>,
+    head: Cell<u32>,
+    tail: Cell<u32>,
+}
+
+/// What other threads ask of the owner.
+pub enum Mail {
+    /// A pair was probed.
+    Route {
+        /// Index of the queue's route.
+        route: u32,
+        /// The result.
+        result: Result<Arc<Route>>,
+    },
+    /// Work on the pool for a request's stage ended.
+    Chore {
+        /// Slot and generation.
+        slot: u32,
+        /// The request's sequence number when it asked.
+        seq: u32,
+        /// 0 or -errno.
+        status: i32,
+        /// XCOPY_CPL_ flags to add.
+        flags: u32,
+    },
+    /// Look for slots that were asked to cancel.
+    Cancel,
+    /// A device was closed.
+    Closed(Arc<Device>),
+}
+
+/// The public words of a request's slot. A sequence number, odd while the slot
+/// is in use, tells a reader whether what it read belongs together.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct SlotFace {
+    /// Odd while in use.
+    pub seq: AtomicU32,
+    /// The sequence number that was asked to cancel.
+    pub cancel: AtomicU32,
+    /// The caller's.
+    pub user_data: AtomicU64,
+    /// Handles of source and destination: source in the high half.
+    pub pair: AtomicU64,
+    /// Bytes of the request.
+    pub total: AtomicU64,
+    /// Bytes known to be copied.
+    pub copied: AtomicU64,
+    /// Of those, bytes that never passed through the host.
+    pub offloaded: AtomicU64,
+    /// Commands in flight (low half), method of the last that ended (high half).
+    pub commands: AtomicU64,
+}
+
+impl SlotFace {
+    /// Begins a request.
+    #[inline]
+    pub fn open(&self, request: &xcopy_request, total: u64) {
+        self.user_data.store(request.user_data, Ordering::Relaxed);
+        self.pair
+            .store(u64::from(request.src) << 32 | u64::from(request.dst), Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+        self.copied.store(0, Ordering::Relaxed);
+        self.offloaded.store(0, Ordering::Relaxed);
+        self.commands.store(1, Ordering::Relaxed);
+        let seq = self.seq.load(Ordering::Relaxed);
+        self.seq.store(seq.wrapping_add(1), Ordering::Release);
+    }
+
+    /// Ends a request.
+    #[inline]
+    pub fn close(&self) {
+        let seq = self.seq.load(Ordering::Relaxed);
+        self.seq.store(seq.wrapping_add(1), Ordering::Release);
+    }
+}
+
+/// Requests in flight of one pair on one queue: the owner writes, any reads.
+pub struct PairCount {
+    /// Source.
+    pub src: u32,
+    /// Destination.
+    pub dst: u32,
+    /// How many.
+    pub in_flight: AtomicU32,
+}
+
+/// Counters: the owner writes, any reads.
+#[derive(Default)]
+pub struct Stats {
+    pub(crate) requests: AtomicU64,
+    pub(crate) completions: AtomicU64,
+    pub(crate) commands: AtomicU64,
+    pub(crate) command_errors: AtomicU64,
+    pub(crate) retries: AtomicU64,
+    pub(crate) fallbacks: AtomicU64,
+    pub(crate) bytes_copied: AtomicU64,
+    pub(crate) bytes_offloaded: AtomicU64,
+    pub(crate) late_answers: AtomicU64,
+    pub(crate) plugin_faults: AtomicU64,
+    pub(crate) abandoned: AtomicU64,
+    pub(crate) memory_bytes: AtomicU64,
+}
+
+/// Adds to a counter that only the calling thread writes: a load and a store,
+/// not a locked instruction.
+#[inline]
+pub fn add(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+}
+
+/// The core's side of one plugin queue: what `xcopy_host_queue` points to.
+pub struct HostQueue {
+    /// The queue.
+    pub shared: Arc<QueueShared>,
+    /// Index of the plugin queue in it.
+    pub plugin: u32,
+}
+
+/// The shared side of a queue.
+pub struct QueueShared {
+    /// Commands.
+    pub cells: Box<[CommandCell]>,
+    /// Public words of the request slots.
+    pub faces: Box<[SlotFace]>,
+    /// Carries ended commands, and `mail_node`, to the owner.
+    pub lane: Lane,
+    ringer: Ringer,
+    mail_node: u32,
+    mail_posted: AtomicBool,
+    mailbox: Mutex<VecDeque<Mail>>,
+    senses: Senses,
+    ended: Ended,
+    /// Pairs in use.
+    pub pairs: Mutex<Vec<Arc<PairCount>>>,
+    /// Accepted and not yet taken.
+    pub in_flight: AtomicU32,
+    /// Whether submit is refused.
+    pub draining: AtomicBool,
+    /// Counters.
+    pub stats: Stats,
+}
+
+// SAFETY: `cmd`, `answer` and `range` of a cell are written by one side at a
+// time: the owner while the phase is not FLYING, whoever moved the phase from
+// FLYING to DONE until it is delivered through the lane. `errand` and `ended`
+// are touched by the owner's thread only (complete_on_owner is documented so).
+unsafe impl Sync for QueueShared {}
+// SAFETY: as above; raw pointers in commands are opaque or core memory.
+unsafe impl Send for QueueShared {}
+
+impl QueueShared {
+    /// Shared state for `window` commands and `capacity` requests.
+    pub fn new(capacity: u32, window: u32, ringer: Ringer) -> QueueShared {
+        let cells = (0..window).map(|_| CommandCell::new()).collect();
+        QueueShared {
+            cells,
+            faces: (0..capacity).map(|_| SlotFace::default()).collect(),
+            lane: Lane::new(window + 1),
+            ringer,
+            mail_node: window,
+            mail_posted: AtomicBool::new(false),
+            mailbox: Mutex::default(),
+            senses: Mutex::default(),
+            ended: Ended {
+                ring: (0..window.next_power_of_two()).map(|_| Cell::new(0)).collect(),
+                head: Cell::new(0),
+                tail: Cell::new(0),
+            },
+            pairs: Mutex::default(),
+            in_flight: AtomicU32::new(0),
+            draining: AtomicBool::new(false),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Gives the command to a backend; its cookie.
+    #[inline]
+    pub fn launch(&self, index: u32) -> u64 {
+        let cell = &self.cells[index as usize];
+        let state = cell.state.load(Ordering::Relaxed);
+        let generation = (state >> PHASE_BITS).wrapping_add(1) & u64::from(u32::MAX);
+        cell.state.store(generation << PHASE_BITS | FLYING, Ordering::Release);
+        generation << 32 | u64::from(index)
+    }
+
+    /// Takes a command back that no backend accepted, or whose end was delivered.
+    #[inline]
+    pub fn land(&self, index: u32) {
+        let cell = &self.cells[index as usize];
+        let state = cell.state.load(Ordering::Relaxed);
+        cell.state.store(state & !((1 << PHASE_BITS) - 1) | FREE, Ordering::Relaxed);
+    }
+
+    /// Whether a backend has the command.
+    pub fn is_flying(&self, index: u32) -> bool {
+        let state = self.cells[index as usize].state.load(Ordering::Acquire);
+        state & ((1 << PHASE_BITS) - 1) == FLYING
+    }
+
+    fn locate(&self, plugin: u32, cookie: u64) -> Option<(u32, &CommandCell, u64)> {
+        let index = cookie as u32;
+        let cell = self.cells.get(index as usize)?;
+        let flying = (cookie >> 32) << PHASE_BITS | FLYING;
+        let state = cell.state.load(Ordering::Acquire);
+        // The errand is the owner's, but stable while the command flies.
+        (state == flying && cell.errand.get().plugin == plugin).then_some((index, cell, flying))
+    }
+
+    /// Ends commands from any thread.
+    pub fn deliver(&self, indices: &[u32]) {
+        if self.lane.push_many(indices) {
+            self.ringer.ring();
+        }
+    }
+
+    /// Ends one command from any thread.
+    pub fn complete_remote(&self, plugin: u32, result: &xcopy_result) {
+        if let Some(index) = self.end_remote(plugin, result) {
+            self.deliver(&[index]);
+        }
+    }
+
+    /// Writes the end of a command, to be delivered; any thread. An answer that
+    /// names no command in flight of that plugin is counted and forgotten.
+    pub fn end_remote(&self, plugin: u32, result: &xcopy_result) -> Option<u32> {
+        let Some((index, cell, flying)) = self.locate(plugin, result.cookie) else {
+            self.stats.late_answers.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
+        let done = flying & !((1 << PHASE_BITS) - 1) | DONE;
+        if cell
+            .state
+            .compare_exchange(flying, done, Ordering::AcqRel, Ordering::Relaxed)
+            .is_err()
+        {
+            self.stats.late_answers.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        // SAFETY: the exchange made this thread the only writer of the answer
+        // until the lane delivers it.
+        unsafe { *cell.answer.get() = self.keep(index, result) };
+        Some(index)
+    }
+
+    /// Ends a command on the owner's thread, without atomics that lock.
+    #[inline]
+    pub fn complete_on_owner(&self, plugin: u32, result: &xcopy_result) {
+        let Some((index, cell, flying)) = self.locate(plugin, result.cookie) else {
+            add(&self.stats.late_answers, 1);
+            return;
+        };
+        let done = flying & !((1 << PHASE_BITS) - 1) | DONE;
+        cell.state.store(done, Ordering::Relaxed);
+        // SAFETY: the phase was FLYING and is DONE now; the owner's thread, which
+        // this is, reads the answer after this call.
+        let answer = unsafe { &mut *cell.answer.get() };
+        if result.status == 0 && result.token_size == 0 {
+            answer.status = 0;
+            answer.bytes = result.bytes;
+            answer.zeroed = 0;
+        } else {
+            *answer = self.keep(index, result);
+        }
+        self.ended.push(index);
+    }
+
+    #[cold]
+    fn keep(&self, index: u32, result: &xcopy_result) -> Answer {
+        let mut answer = Answer {
+            status: result.status,
+            action: result.action,
+            reason: result.reason,
+            bytes: result.bytes,
+            zeroed: 0,
+            detail: result.detail,
+            flags: result.flags,
+            token_size: result.token_size,
+            token_type: result.token_type,
+            sense_len: 0,
+        };
+        if !result.sense.is_null() && result.sense_len > 0 && result.status != 0 {
+            let len = (result.sense_len as usize).min(XCOPY_SENSE_MAX);
+            // SAFETY: the plugin's word that sense_len bytes are there.
+            let sense = unsafe { std::slice::from_raw_parts(result.sense, len) }.to_vec();
+            answer.sense_len = len as u32;
+            self.senses.lock().unwrap_or_else(|e| e.into_inner()).insert(index, sense);
+        }
+        answer
+    }
+
+    /// Ends a command that the pool carried out.
+    pub fn complete_chore(&self, index: u32, cookie: u64, answer: Answer) {
+        let cell = &self.cells[index as usize];
+        let flying = (cookie >> 32) << PHASE_BITS | FLYING;
+        let done = flying & !((1 << PHASE_BITS) - 1) | DONE;
+        if cell
+            .state
+            .compare_exchange(flying, done, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+        {
+            // SAFETY: as in `complete_remote`.
+            unsafe { *cell.answer.get() = answer };
+            self.deliver(&[index]);
+        }
+    }
+
+    /// Takes the sense data that came with a command's failure.
+    pub fn take_sense(&self, index: u32) -> Option<Vec<u8>> {
+        self.senses.lock().unwrap_or_else(|e| e.into_inner()).remove(&index)
+    }
+
+    /// The answer of a command that ended; the owner only, once.
+    #[inline]
+    pub fn answer(&self, index: u32) -> Answer {
+        // SAFETY: the phase is DONE and its end was delivered to the owner,
+        // who is the only one left to touch it.
+        unsafe { *self.cells[index as usize].answer.get() }
+    }
+
+    /// The next command that ended on the owner's thread; the owner only.
+    #[inline]
+    pub fn next_ended(&self) -> Option<u32> {
+        self.ended.pop()
+    }
+
+    /// Whether a command ended on the owner's thread and was not looked at yet.
+    #[inline]
+    pub fn has_ended(&self) -> bool {
+        self.ended.head.get() != self.ended.tail.get()
+    }
+
+    /// The lane's node that stands for "there is mail".
+    pub fn mail_node(&self) -> u32 {
+        self.mail_node
+    }
+
+    /// Sends the owner a letter; any thread.
+    pub fn send(&self, mail: Mail) {
+        self.mailbox.lock().unwrap_or_else(|e| e.into_inner()).push_back(mail);
+        if !self.mail_posted.swap(true, Ordering::AcqRel) && self.lane.push(self.mail_node) {
+            self.ringer.ring();
+        }
+    }
+
+    /// Opens the mailbox, after its node was drained; the owner only.
+    pub fn open_mailbox(&self) {
+        // An exchange and not a store: it has to see the letter of a sender
+        // whose own exchange came first and who therefore pushed no node.
+        self.mail_posted.swap(false, Ordering::AcqRel);
+    }
+
+    /// The next letter; the owner only.
+    pub fn next_mail(&self) -> Option<Mail> {
+        self.mailbox.lock().unwrap_or_else(|e| e.into_inner()).pop_front()
+    }
+
+    /// Tells the owner that a device was closed.
+    pub fn tell_closed(&self, device: &Arc<Device>) {
+        let pairs = self.pairs.lock().unwrap_or_else(|e| e.into_inner());
+        let known = pairs.iter().any(|p| p.src == device.handle || p.dst == device.handle);
+        drop(pairs);
+        if known {
+            self.send(Mail::Closed(device.clone()));
+        }
+    }
+
+    /// Requests in flight that touch `handle`.
+    pub fn device_in_flight(&self, handle: u32) -> u32 {
+        let pairs = self.pairs.lock().unwrap_or_else(|e| e.into_inner());
+        pairs
+            .iter()
+            .filter(|p| p.src == handle || p.dst == handle)
+            .map(|p| p.in_flight.load(Ordering::SeqCst))
+            .sum()
+    }
+
+    /// Asks all slots that `wanted` picks to cancel; answers how many.
+    pub fn ask_cancel(&self, wanted: impl Fn(&SlotFace) -> bool) -> u32 {
+        let mut asked = 0;
+        for face in &self.faces {
+            let seq = face.seq.load(Ordering::Acquire);
+            if seq % 2 == 1 && wanted(face) && face.seq.load(Ordering::Acquire) == seq {
+                face.cancel.store(seq, Ordering::Release);
+                asked += 1;
+            }
+        }
+        if asked > 0 {
+            self.send(Mail::Cancel);
+        }
+        asked
+    }
+
+    /// How far the first request with `user_data` is.
+    pub fn progress(&self, user_data: u64) -> Option<xcopy_progress> {
+        self.faces.iter().find_map(|face| {
+            let seq = face.seq.load(Ordering::Acquire);
+            if seq % 2 == 0 || face.user_data.load(Ordering::Relaxed) != user_data {
+                return None;
+            }
+            let commands = face.commands.load(Ordering::Relaxed);
+            let progress = xcopy_progress {
+                bytes_total: face.total.load(Ordering::Relaxed),
+                bytes_copied: face.copied.load(Ordering::Relaxed),
+                bytes_offloaded: face.offloaded.load(Ordering::Relaxed),
+                commands_in_flight: commands as u32,
+                method: (commands >> 32) as u32,
+            };
+            std::sync::atomic::fence(Ordering::Acquire);
+            (face.seq.load(Ordering::Relaxed) == seq).then_some(progress)
+        })
+    }
+
+    /// A copy of the counters.
+    pub fn stats(&self) -> xcopy_queue_stats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let stats = &self.stats;
+        xcopy_queue_stats {
+            requests: get(&stats.requests),
+            completions: get(&stats.completions),
+            commands: get(&stats.commands),
+            command_errors: get(&stats.command_errors),
+            retries: get(&stats.retries),
+            fallbacks: get(&stats.fallbacks),
+            bytes_copied: get(&stats.bytes_copied),
+            bytes_offloaded: get(&stats.bytes_offloaded),
+            late_answers: get(&stats.late_answers),
+            plugin_faults: get(&stats.plugin_faults),
+            abandoned: get(&stats.abandoned),
+            memory_bytes: get(&stats.memory_bytes),
+        }
+    }
+}
+
+impl Ended {
+    #[inline]
+    fn push(&self, index: u32) {
+        let tail = self.tail.get();
+        // A command ends once, so the ring, as large as the window, never overflows.
+        self.ring[(tail as usize) & (self.ring.len() - 1)].set(index);
+        self.tail.set(tail.wrapping_add(1));
+    }
+
+    #[inline]
+    fn pop(&self) -> Option<u32> {
+        let head = self.head.get();
+        if head == self.tail.get() {
+            return None;
+        }
+        self.head.set(head.wrapping_add(1));
+        Some(self.ring[(head as usize) & (self.ring.len() - 1)].get())
+    }
+}
+
+impl CommandCell {
+    fn new() -> CommandCell {
+        CommandCell {
+            cmd: UnsafeCell::new(xcopy_cmd {
+                cookie: 0,
+                op: 0,
+                method: 0,
+                flags: 0,
+                src: std::ptr::null_mut(),
+                dst: std::ptr::null_mut(),
+                ranges: std::ptr::null(),
+                nranges: 0,
+                timeout_ms: 0,
+                bytes: 0,
+                buffer: std::ptr::null_mut(),
+                token: std::ptr::null_mut(),
+                token_size: 0,
+                token_type: 0,
+                token_lifetime_s: 0,
+                reserved: 0,
+                arg: std::ptr::null_mut(),
+                private_data: std::ptr::null_mut(),
+            }),
+            state: AtomicU64::new(0),
+            answer: UnsafeCell::new(Answer::default()),
+            range: UnsafeCell::new(xcopy_range::default()),
+            errand: Cell::new(Errand {
+                slot: 0,
+                plugin: NO_PLUGIN,
+                method: 0,
+                purpose: Purpose::Method,
+                simple: false,
+                ranges: 0,
+                start: Cursor::default(),
+            }),
+            stop: AtomicBool::new(false),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Bounce buffers from the context's allocator, within a budget.
+
+use std::ffi::c_void;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use xcopy_abi::{xcopy_alloc_fn, xcopy_free_fn};
+
+/// Alignment of every buffer: enough for O_DIRECT everywhere.
+const ALIGN: usize = 4096;
+/// The sizes are the smallest one times 1, 2, 4, 8 and 16.
+const CLASSES: usize = 5;
+/// Smallest size if the caller states none.
+const DEFAULT_SIZE: usize = 1 << 20;
+
+/// The bounce buffers of a context. Cheap to clone; a clone is the same pool.
+#[derive(Clone)]
+pub struct Buffers {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    alloc: xcopy_alloc_fn,
+    free: xcopy_free_fn,
+    ctx: *mut c_void,
+    /// Bytes of the smallest size.
+    unit: usize,
+    budget: usize,
+    state: Mutex<State>,
+}
+
+// SAFETY: the allocator's contract (xcopy_alloc_fn) is that it may be called
+// from any thread with its context; all else is behind the mutex.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+#[derive(Default)]
+struct State {
+    /// Bytes taken from the allocator, in use or in the lists.
+    held: usize,
+    /// Bytes in use.
+    in_use: usize,
+    idle: [Vec<Memory>; CLASSES],
+}
+
+/// Memory from the allocator, without an owner.
+struct Memory(NonNull<u8>);
+
+// SAFETY: a buffer's memory belongs to whoever holds this value, on any thread.
+unsafe impl Send for Memory {}
+// SAFETY: shared references give no access to the memory.
+unsafe impl Sync for Memory {}
+
+impl Buffers {
+    /// A pool over an allocator; both functions `None` is malloc. `unit` is the
+    /// smallest size, rounded up to pages; 0 is 1 MiB. The budget always allows one
+    /// buffer of that size.
+    pub fn new(
+        alloc: xcopy_alloc_fn,
+        free: xcopy_free_fn,
+        ctx: *mut c_void,
+        unit: usize,
+        budget: u64,
+    ) -> Self {
+        let unit = match unit {
+            0 => DEFAULT_SIZE,
+            unit => unit
+                .min(usize::MAX >> (CLASSES + 1))
+                .next_multiple_of(ALIGN),
+        };
+        let budget = usize::try_from(budget).unwrap_or(usize::MAX).max(unit);
+        // One without the other would mix two allocators.
+        let (alloc, free) = if alloc.is_some() && free.is_some() {
+            (alloc, free)
+        } else {
+            (Some(default_alloc as _), Some(default_free as _))
+        };
+        Buffers {
+            shared: Arc::new(Shared {
+                alloc,
+                free,
+                ctx,
+                unit,
+                budget,
+                state: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The largest size that `take` can ever give.
+    pub fn max_size(&self) -> usize {
+        (0..CLASSES)
+            .map(|class| self.shared.unit << class)
+            .rfind(|size| *size <= self.shared.budget)
+            .unwrap_or(self.shared.unit)
+    }
+
+    /// Bytes in use now.
+    pub fn in_use(&self) -> usize {
+        self.shared.lock().in_use
+    }
+
+    /// A buffer of at least `size` bytes. `None` while the budget is used up:
+    /// queue, and come back when a buffer was dropped. `None` while nothing is
+    /// in use, or for more than `max_size`, is out of memory.
+    pub fn take(&self, size: usize) -> Option<Buffer> {
+        let class = (0..CLASSES).find(|class| self.shared.unit << class >= size)?;
+        let length = self.shared.unit << class;
+        let mut state = self.shared.lock();
+        let found = match state.idle[class].pop() {
+            Some(memory) => {
+                state.in_use += length;
+                Some(memory)
+            }
+            None if self.shared.reserve(&mut state, length) => {
+                state.in_use += length;
+                None
+            }
+            None => return None,
+        };
+        drop(state);
+        // Outside the lock: large allocations are slow.
+        let memory = match found {
+            Some(memory) => memory,
+            None => match self.shared.obtain(length) {
+                Some(memory) => memory,
+                None => {
+                    let mut state = self.shared.lock();
+                    state.in_use -= length;
+                    state.held -= length;
+                    return None;
+                }
+            },
+        };
+        Some(Buffer {
+            memory: Some(memory),
+            class,
+            shared: Arc::clone(&self.shared),
+        })
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts `length` more bytes as held, freeing idle buffers of other sizes
+    /// if need be; under the lock, so that the budget holds at every moment.
+    fn reserve(&self, state: &mut State, length: usize) -> bool {
+        if length > self.budget || state.in_use > self.budget - length {
+            return false;
+        }
+        for class in (0..CLASSES).rev() {
+            while state.held > self.budget - length {
+                let Some(memory) = state.idle[class].pop() else {
+                    break;
+                };
+                state.held -= self.unit << class;
+                self.release(memory, self.unit << class);
+            }
+        }
+        state.held += length;
+        true
+    }
+
+    fn obtain(&self, length: usize) -> Option<Memory> {
+        let alloc = self.alloc?;
+        // SAFETY: the allocator is called as xcopy_alloc_fn says.
+        let memory = NonNull::new(unsafe { alloc(self.ctx, length, ALIGN) })?.cast::<u8>();
+        if !(memory.as_ptr() as usize).is_multiple_of(ALIGN) {
+            self.release(Memory(memory), length);
+            return None;
+        }
+        // SAFETY: the allocator gave `length` bytes to us alone. They may be
+        // uninitialised, which a slice must not be.
+        unsafe { memory.as_ptr().write_bytes(0, length) };
+        Some(Memory(memory))
+    }
+
+    fn release(&self, memory: Memory, length: usize) {
+        if let Some(free) = self.free {
+            // SAFETY: it came from `alloc` with this size and alignment, and
+            // its only owner is given up here.
+            unsafe { free(self.ctx, memory.0.as_ptr().cast(), length, ALIGN) };
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let idle = std::mem::take(&mut self.lock().idle);
+        for (class, list) in idle.into_iter().enumerate() {
+            for memory in list {
+                self.release(memory, self.unit << class);
+            }
+        }
+    }
+}
+
+/// A bounce buffer; goes back to its pool when dropped. It keeps what was in it.
+pub struct Buffer {
+    memory: Option<Memory>,
+    class: usize,
+    shared: Arc<Shared>,
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.memory {
+            // SAFETY: this value owns the initialised bytes of its class's
+            // size; the borrow of self keeps them from being written.
+            Some(memory) => unsafe {
+                std::slice::from_raw_parts(memory.0.as_ptr(), self.shared.unit << self.class)
+            },
+            None => &[],
+        }
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match &self.memory {
+            // SAFETY: as for deref, and the borrow of self is the only one.
+            Some(memory) => unsafe {
+                std::slice::from_raw_parts_mut(memory.0.as_ptr(), self.shared.unit << self.class)
+            },
+            None => &mut [],
+        }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(memory) = self.memory.take() {
+            let mut state = self.shared.lock();
+            state.in_use -= self.shared.unit << self.class;
+            state.idle[self.class].push(memory);
+        }
+    }
+}
+
+unsafe extern "C" fn default_alloc(_: *mut c_void, size: usize, align: usize) -> *mut c_void {
+    let mut memory = std::ptr::null_mut();
+    // SAFETY: ALIGN is a power of two and a multiple of a pointer's size.
+    match unsafe { libc::posix_memalign(&mut memory, align, size) } {
+        0 => memory,
+        _ => std::ptr::null_mut(),
+    }
+}
+
+unsafe extern "C" fn default_free(_: *mut c_void, memory: *mut c_void, _: usize, _: usize) {
+    // SAFETY: only memory from default_alloc comes here, once.
+    unsafe { libc::free(memory) }
+}

@@ -1,0 +1,147 @@
+//! The host method: what moves bytes between two kernel fds when nothing is
+//! offloaded, and what makes a range read as zeroes.
+//!
+//! Everything here blocks and runs on the pool.
+
+mod buffer;
+mod copy;
+mod zero;
+
+pub use buffer::{Buffer, Buffers};
+pub use copy::{CopyJob, copy};
+pub use zero::zero;
+
+use std::io;
+use std::os::fd::RawFd;
+
+/// The side of a copy on which an error arose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Reading the source.
+    Read,
+    /// Writing the destination.
+    Write,
+}
+
+/// What a blocking call did. Work goes from the start to the end, so `prefix`
+/// is `copied + zeroed`. `prefix` short of the length without an error means
+/// that the stop flag was seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Bytes that were read and written.
+    pub copied: u64,
+    /// Bytes made to read as zeroes; they count as method `zero`.
+    pub zeroed: u64,
+    /// A positive errno, and the side it arose on.
+    pub error: Option<(i32, Side)>,
+    /// Bytes from the start known to be done.
+    pub prefix: u64,
+}
+
+impl Outcome {
+    fn add_copied(&mut self, bytes: u64) {
+        self.copied += bytes;
+        self.prefix += bytes;
+    }
+
+    fn add_zeroed(&mut self, bytes: u64) {
+        self.zeroed += bytes;
+        self.prefix += bytes;
+    }
+}
+
+/// The calling thread's last errno.
+fn errno() -> i32 {
+    io::Error::last_os_error()
+        .raw_os_error()
+        .unwrap_or(libc::EIO)
+}
+
+/// Whether `offset + length` is a file position of the kernel.
+fn in_file_space(offset: u64, length: u64) -> bool {
+    offset
+        .checked_add(length)
+        .is_some_and(|end| i64::try_from(end).is_ok())
+}
+
+/// Reads until `buffer` is full or the end is met; an error after some bytes
+/// comes with them.
+fn read_full(fd: RawFd, buffer: &mut [u8], offset: u64) -> (usize, Option<i32>) {
+    let mut done = 0;
+    while done < buffer.len() {
+        let rest = &mut buffer[done..];
+        // SAFETY: `rest` is valid for writes of its length for the whole call;
+        // a bad fd is an error, not undefined.
+        let n = unsafe {
+            libc::pread64(
+                fd,
+                rest.as_mut_ptr().cast(),
+                rest.len(),
+                (offset + done as u64) as i64,
+            )
+        };
+        match n {
+            0 => break,
+            n if n > 0 => done += n as usize,
+            _ => match errno() {
+                libc::EINTR => {}
+                error => return (done, Some(error)),
+            },
+        }
+    }
+    (done, None)
+}
+
+/// Writes all of `data`; on an error, how much was written before it.
+fn write_full(fd: RawFd, data: &[u8], offset: u64) -> (usize, Option<i32>) {
+    let mut done = 0;
+    while done < data.len() {
+        let rest = &data[done..];
+        // SAFETY: `rest` is valid for reads of its length for the whole call;
+        // a bad fd is an error, not undefined.
+        let n = unsafe {
+            libc::pwrite64(
+                fd,
+                rest.as_ptr().cast(),
+                rest.len(),
+                (offset + done as u64) as i64,
+            )
+        };
+        match n {
+            0 => return (done, Some(libc::EIO)),
+            n if n > 0 => done += n as usize,
+            _ => match errno() {
+                libc::EINTR => {}
+                error => return (done, Some(error)),
+            },
+        }
+    }
+    (done, None)
+}
+
+/// Fills `buffer` from one place: the read leg of a bridge. A source that ends
+/// early is `EIO`, as in [`copy`].
+pub fn read_range(fd: RawFd, buffer: &mut [u8], offset: u64) -> Outcome {
+    let (done, error) = read_full(fd, buffer, offset);
+    let error = error.or((done < buffer.len()).then_some(libc::EIO));
+    Outcome {
+        copied: done as u64,
+        zeroed: 0,
+        error: error.map(|errno| (errno, Side::Read)),
+        prefix: done as u64,
+    }
+}
+
+/// Writes `data` to one place: the write leg of a bridge.
+pub fn write_range(fd: RawFd, data: &[u8], offset: u64) -> Outcome {
+    let (done, error) = write_full(fd, data, offset);
+    Outcome {
+        copied: done as u64,
+        zeroed: 0,
+        error: error.map(|errno| (errno, Side::Write)),
+        prefix: done as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests;

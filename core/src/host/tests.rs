@@ -1,0 +1,342 @@
+use super::*;
+use std::ffi::c_void;
+use std::fs::{File, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use xcopy_abi::XCOPY_KIND_FILE;
+
+static RUN: AtomicBool = AtomicBool::new(false);
+
+fn file(size: u64) -> File {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(size).unwrap();
+    file
+}
+
+/// Bytes that say where they are and whose they are.
+fn stamp(seed: u8, offset: u64, length: usize) -> Vec<u8> {
+    (offset..offset + length as u64)
+        .map(|at| seed ^ (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8)
+        .collect()
+}
+
+fn contents(file: &File) -> Vec<u8> {
+    let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+fn job<'a>(
+    src: &File,
+    dst: &File,
+    (src_offset, dst_offset, length): (u64, u64, u64),
+    buffer: &'a mut [u8],
+    stop: &'a AtomicBool,
+) -> CopyJob<'a> {
+    CopyJob {
+        src: src.as_raw_fd(),
+        dst: dst.as_raw_fd(),
+        src_offset,
+        dst_offset,
+        length,
+        keep_holes: false,
+        buffer,
+        dst_is_file: true,
+        stop,
+    }
+}
+
+#[test]
+fn copies_exactly_the_range() {
+    let (src, dst) = (file(0), file(0));
+    src.write_all_at(&stamp(1, 0, 100_000), 0).unwrap();
+    dst.write_all_at(&stamp(2, 0, 120_000), 0).unwrap();
+    let mut buffer = vec![0; 4096];
+    let out = copy(job(&src, &dst, (777, 12_345, 54_321), &mut buffer, &RUN));
+    assert_eq!(
+        (out.copied, out.zeroed, out.prefix, out.error),
+        (54_321, 0, 54_321, None)
+    );
+    let mut expected = stamp(2, 0, 120_000);
+    expected[12_345..12_345 + 54_321].copy_from_slice(&stamp(1, 0, 100_000)[777..777 + 54_321]);
+    assert_eq!(contents(&dst), expected);
+}
+
+#[test]
+fn a_source_that_shrank_is_a_read_error_after_its_end() {
+    let (src, dst) = (file(0), file(0));
+    src.write_all_at(&stamp(1, 0, 10_000), 0).unwrap();
+    let mut buffer = vec![0; 4096];
+    let out = copy(job(&src, &dst, (0, 0, 20_000), &mut buffer, &RUN));
+    assert_eq!(
+        (out.copied, out.prefix, out.error),
+        (10_000, 10_000, Some((libc::EIO, Side::Read)))
+    );
+    assert_eq!(contents(&dst), stamp(1, 0, 10_000));
+}
+
+#[test]
+fn errors_name_their_side() {
+    let (src, dst) = (file(10_000), file(0));
+    let mut buffer = vec![0; 4096];
+    let read_only = File::open("/proc/self/exe").unwrap();
+    let out = copy(job(&src, &read_only, (0, 0, 4096), &mut buffer, &RUN));
+    assert_eq!(
+        (out.prefix, out.error),
+        (0, Some((libc::EBADF, Side::Write)))
+    );
+    let write_only = OpenOptions::new().write(true).open("/dev/null").unwrap();
+    let out = copy(job(&write_only, &dst, (0, 0, 4096), &mut buffer, &RUN));
+    assert_eq!(
+        (out.prefix, out.error),
+        (0, Some((libc::EBADF, Side::Read)))
+    );
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let out = copy(job(&src, &full, (0, 0, 4096), &mut buffer, &RUN));
+    assert_eq!(
+        (out.prefix, out.error),
+        (0, Some((libc::ENOSPC, Side::Write)))
+    );
+    let out = copy(job(&src, &dst, (u64::MAX - 5, 0, 10), &mut buffer, &RUN));
+    assert_eq!(out.error, Some((libc::EINVAL, Side::Read)));
+    let out = copy(job(&src, &dst, (0, i64::MAX as u64, 10), &mut buffer, &RUN));
+    assert_eq!(out.error, Some((libc::EFBIG, Side::Write)));
+    let out = copy(job(&src, &dst, (0, 0, 10), &mut [], &RUN));
+    assert_eq!(out.error, Some((libc::EINVAL, Side::Read)));
+}
+
+#[test]
+fn stops_between_chunks_without_an_error() {
+    let (src, dst) = (file(1 << 20), file(7));
+    let stop = AtomicBool::new(true);
+    let mut buffer = vec![0; 4096];
+    let out = copy(job(&src, &dst, (0, 0, 1 << 20), &mut buffer, &stop));
+    assert_eq!(out, Outcome::default());
+    assert_eq!(
+        zero(dst.as_raw_fd(), XCOPY_KIND_FILE, 0, 1 << 20, &stop),
+        Outcome::default()
+    );
+    assert_eq!(dst.metadata().unwrap().len(), 7);
+}
+
+#[test]
+fn keeps_holes_and_the_callers_position() {
+    use std::io::{Seek, SeekFrom};
+    const MIB: u64 = 1 << 20;
+    let (mut src, dst) = (file(16 * MIB), file(0));
+    for at in [0, 5 * MIB + 4096, 9 * MIB] {
+        src.write_all_at(&stamp(1, at, 65_536), at).unwrap();
+    }
+    // What was there before must not shine through a hole.
+    dst.write_all_at(&stamp(2, 0, 3 << 20), 0).unwrap();
+    src.seek(SeekFrom::Start(4242)).unwrap();
+    let mut buffer = vec![0; MIB as usize];
+    let mut holes = job(&src, &dst, (0, 0, 16 * MIB), &mut buffer, &RUN);
+    holes.keep_holes = true;
+    let out = copy(holes);
+    assert_eq!((out.prefix, out.error), (16 * MIB, None));
+    assert_eq!(out.copied + out.zeroed, 16 * MIB);
+    assert_eq!(src.stream_position().unwrap(), 4242);
+    assert_eq!(contents(&dst), contents(&src));
+    if src.metadata().unwrap().blocks() * 512 < 16 * MIB {
+        assert_eq!(out.copied, 3 * 65_536);
+        assert!(dst.metadata().unwrap().blocks() * 512 <= 4 * 65_536);
+    } else {
+        eprintln!("SKIP: the temporary directory's file system has no holes");
+    }
+    // A range that lies wholly in a hole at the end, and beyond it.
+    let mut beyond = job(&src, &dst, (15 * MIB, 0, 2 * MIB), &mut buffer, &RUN);
+    beyond.keep_holes = true;
+    let out = copy(beyond);
+    assert_eq!(
+        (out.prefix, out.error),
+        (MIB, Some((libc::EIO, Side::Read)))
+    );
+}
+
+#[test]
+fn zero_touches_nothing_else_and_grows() {
+    for (offset, length) in [
+        (0, 1),
+        (100, 5000),
+        (4096, 8192),
+        (4095, 200_000),
+        (300_000, 4097),
+    ] {
+        let dst = file(0);
+        dst.write_all_at(&stamp(3, 0, 100_000), 0).unwrap();
+        let out = zero(dst.as_raw_fd(), XCOPY_KIND_FILE, offset, length, &RUN);
+        assert_eq!((out.zeroed, out.prefix, out.error), (length, length, None));
+        let mut expected = stamp(3, 0, 100_000);
+        let end = (offset + length) as usize;
+        expected.resize(expected.len().max(end), 0);
+        expected[offset as usize..end].fill(0);
+        assert_eq!(contents(&dst), expected, "{offset}+{length}");
+    }
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let out = zero(full.as_raw_fd(), XCOPY_KIND_FILE, 0, 4096, &RUN);
+    assert_eq!(
+        (out.prefix, out.error),
+        (0, Some((libc::ENOSPC, Side::Write)))
+    );
+}
+
+#[test]
+fn zero_at_the_end_never_cuts_what_others_wrote() {
+    const PART: u64 = 64 << 10;
+    let dst = file(0);
+    std::thread::scope(|scope| {
+        for part in 0..32 {
+            let dst = &dst;
+            scope.spawn(move || {
+                if part % 2 == 0 {
+                    let out = zero(dst.as_raw_fd(), XCOPY_KIND_FILE, part * PART, PART, &RUN);
+                    assert_eq!(out.error, None);
+                } else {
+                    dst.write_all_at(&stamp(1, part * PART, PART as usize), part * PART)
+                        .unwrap();
+                }
+            });
+        }
+    });
+    let bytes = contents(&dst);
+    assert_eq!(bytes.len() as u64, 32 * PART);
+    for part in 0..32 {
+        let expected = match part % 2 {
+            0 => vec![0; PART as usize],
+            _ => stamp(1, part * PART, PART as usize),
+        };
+        assert!(
+            bytes[(part * PART) as usize..][..PART as usize] == expected,
+            "part {part}"
+        );
+    }
+}
+
+#[test]
+fn zeroes_a_disk_to_the_byte() {
+    let Some(disk) = crate::device::testing::LoopDisk::new(8 << 20) else {
+        return;
+    };
+    let dst = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(disk.path())
+        .unwrap();
+    for (offset, length) in [(512, 4096), (3, 100), (700, 5_000_000), (0, 8 << 20)] {
+        dst.write_all_at(&stamp(5, 0, 8 << 20), 0).unwrap();
+        let out = zero(
+            dst.as_raw_fd(),
+            xcopy_abi::XCOPY_KIND_DISK,
+            offset,
+            length,
+            &RUN,
+        );
+        assert_eq!((out.zeroed, out.prefix, out.error), (length, length, None));
+        let mut expected = stamp(5, 0, 8 << 20);
+        expected[offset as usize..(offset + length) as usize].fill(0);
+        let mut bytes = vec![0; 8 << 20];
+        dst.read_exact_at(&mut bytes, 0).unwrap();
+        assert!(bytes == expected, "{offset}+{length}");
+    }
+    let out = zero(
+        dst.as_raw_fd(),
+        xcopy_abi::XCOPY_KIND_DISK,
+        8 << 20,
+        4096,
+        &RUN,
+    );
+    assert_eq!(
+        (out.prefix, out.error),
+        (0, Some((libc::ENOSPC, Side::Write)))
+    );
+}
+
+#[test]
+fn buffers_keep_to_the_budget_and_are_used_again() {
+    let buffers = Buffers::new(None, None, std::ptr::null_mut(), 0, 5 << 20);
+    assert_eq!(buffers.max_size(), 4 << 20);
+    let four = buffers.take(3 << 20).unwrap();
+    assert_eq!(four.len(), 4 << 20);
+    assert_eq!(four.as_ptr() as usize % 4096, 0);
+    let one = buffers.take(1).unwrap();
+    assert_eq!(one.len(), 1 << 20);
+    assert!(buffers.take(1).is_none());
+    let at = one.as_ptr();
+    drop(one);
+    assert_eq!(buffers.take(1 << 20).unwrap().as_ptr(), at);
+    drop(four);
+    // The idle large one makes room for small ones.
+    let small: Vec<_> = std::iter::from_fn(|| buffers.take(1)).collect();
+    assert_eq!(small.len(), 5);
+    assert_eq!(buffers.in_use(), 5 << 20);
+    drop(small);
+    assert_eq!(buffers.in_use(), 0);
+    assert!(buffers.take((4 << 20) + 1).is_none());
+    assert!(buffers.take(usize::MAX).is_none());
+    assert_eq!(
+        Buffers::new(None, None, std::ptr::null_mut(), 0, 0)
+            .take(9)
+            .unwrap()
+            .len(),
+        1 << 20
+    );
+}
+
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+unsafe extern "C" fn count_alloc(ctx: *mut c_void, size: usize, align: usize) -> *mut c_void {
+    if ctx.is_null() {
+        return ctx;
+    }
+    LIVE.fetch_add(size, Ordering::Relaxed);
+    // SAFETY: the pool's alignment is a power of two of at least a pointer.
+    unsafe { libc::aligned_alloc(align, size) }
+}
+
+unsafe extern "C" fn count_free(_: *mut c_void, memory: *mut c_void, size: usize, _: usize) {
+    LIVE.fetch_sub(size, Ordering::Relaxed);
+    // SAFETY: it came from aligned_alloc.
+    unsafe { libc::free(memory) }
+}
+
+#[test]
+fn buffers_come_from_the_given_allocator_and_go_back() {
+    let none = Buffers::new(
+        Some(count_alloc),
+        Some(count_free),
+        std::ptr::null_mut(),
+        0,
+        1 << 20,
+    );
+    assert!(none.take(1).is_none());
+    assert_eq!(none.in_use(), 0);
+    let mut ctx = 0_u8;
+    let buffers = Buffers::new(
+        Some(count_alloc),
+        Some(count_free),
+        (&raw mut ctx).cast(),
+        4096,
+        1 << 20,
+    );
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for size in (1..60_000).step_by(977) {
+                    let Some(mut buffer) = buffers.take(size) else {
+                        continue;
+                    };
+                    assert!(buffer.len() >= size);
+                    buffer.fill(7);
+                    assert!(LIVE.load(Ordering::Relaxed) <= 1 << 20);
+                }
+            });
+        }
+    });
+    let last = buffers.take(1).unwrap();
+    drop(buffers);
+    assert!(LIVE.load(Ordering::Relaxed) > 0);
+    drop(last);
+    assert_eq!(LIVE.load(Ordering::Relaxed), 0);
+}

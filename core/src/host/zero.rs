@@ -1,0 +1,159 @@
+//! Makes a range read as zeroes, by the cheapest way that the destination has.
+
+use super::{Outcome, Side, errno, in_file_space, write_full};
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use xcopy_abi::XCOPY_KIND_FILE;
+
+/// Bytes per call, so that a stop is seen; a disk may have to write them all.
+const FILE_STEP: u64 = 1 << 30;
+const DISK_STEP: u64 = 64 << 20;
+/// Bytes per write where zeroes have to be written.
+const WRITE_STEP: usize = 128 << 10;
+
+/// Aligned for an O_DIRECT fd.
+#[repr(align(4096))]
+struct Zeroes([u8; WRITE_STEP]);
+static ZEROES: Zeroes = Zeroes([0; WRITE_STEP]);
+
+mod ioctl {
+    nix::ioctl_write_ptr_bad!(blkzeroout, nix::request_code_none!(0x12, 127), [u64; 2]);
+    nix::ioctl_read_bad!(
+        blksszget,
+        nix::request_code_none!(0x12, 104),
+        nix::libc::c_int
+    );
+}
+
+/// Ways without data, in the order in which they are tried; writing is last.
+#[derive(Clone, Copy)]
+enum Way {
+    /// A hole of a file.
+    FileHole,
+    /// Unwritten extents of a file.
+    FileRange,
+    /// A disk's deallocation, which the kernel refuses unless zeroes are certain.
+    DiskHole,
+    /// A disk's write-zeroes command.
+    DiskRange,
+    /// The same on kernels without fallocate for disks.
+    DiskIoctl,
+}
+
+const FILE_WAYS: &[Way] = &[Way::FileHole, Way::FileRange];
+const DISK_WAYS: &[Way] = &[Way::DiskHole, Way::DiskRange, Way::DiskIoctl];
+
+/// Makes `length` bytes of `dst` read as zeroes; a file grows as needed and
+/// never shrinks. All bytes count as `zeroed`.
+pub fn zero(dst: RawFd, kind: u32, offset: u64, length: u64, stop: &AtomicBool) -> Outcome {
+    let mut done = Outcome::default();
+    if !in_file_space(offset, length) {
+        done.error = Some((libc::EFBIG, Side::Write));
+        return done;
+    }
+    let (mut ways, step, align) = match kind {
+        XCOPY_KIND_FILE => (FILE_WAYS, FILE_STEP, 1),
+        _ => (DISK_WAYS, DISK_STEP, logical_block(dst)),
+    };
+    while done.prefix < length && !stop.load(Ordering::Relaxed) {
+        let at = offset + done.prefix;
+        let left = length - done.prefix;
+        // What is out of line with the disk's blocks can only be written.
+        let head = at.next_multiple_of(align) - at;
+        let (part, way) = match ways.first() {
+            _ if head > 0 => (left.min(head), None),
+            Some(way) if left >= align => ((left - left % align).min(step), Some(*way)),
+            _ => (left.min(WRITE_STEP as u64), None),
+        };
+        match way {
+            Some(way) => match run(way, dst, at, part) {
+                Ok(()) => done.add_zeroed(part),
+                Err(libc::EINTR) => {}
+                // Another way may do, and writing tells the true error.
+                Err(_) => ways = &ways[1..],
+            },
+            None => {
+                let zeroes = &ZEROES.0[..part.min(WRITE_STEP as u64) as usize];
+                let (written, error) = write_full(dst, zeroes, at);
+                done.add_zeroed(written as u64);
+                if let Some(error) = error {
+                    done.error = Some((error, Side::Write));
+                    break;
+                }
+            }
+        }
+    }
+    done
+}
+
+fn run(way: Way, fd: RawFd, offset: u64, length: u64) -> Result<(), i32> {
+    use libc::{FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE};
+    match way {
+        Way::FileHole => {
+            grow(fd, offset + length)?;
+            fallocate(
+                fd,
+                FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                offset,
+                length,
+            )
+        }
+        Way::FileRange => fallocate(fd, FALLOC_FL_ZERO_RANGE, offset, length),
+        Way::DiskHole => fallocate(
+            fd,
+            FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+            offset,
+            length,
+        ),
+        Way::DiskRange => fallocate(
+            fd,
+            FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+            offset,
+            length,
+        ),
+        Way::DiskIoctl => {
+            // SAFETY: the kernel reads two numbers behind the pointer, which
+            // lives for the call.
+            unsafe { ioctl::blkzeroout(fd, &[offset, length]) }
+                .map(drop)
+                .map_err(|e| e as i32)
+        }
+    }
+}
+
+/// Makes a file at least `size` long by its last byte, which is one to be
+/// zeroed. ftruncate would cut off what another thread wrote further out
+/// between the look at the size and the call.
+fn grow(fd: RawFd, size: u64) -> Result<(), i32> {
+    // SAFETY: an all-zero stat is valid, and fstat only writes to it.
+    let mut stat: libc::stat64 = unsafe { std::mem::zeroed() };
+    // SAFETY: as above; a bad fd is an error.
+    if unsafe { libc::fstat64(fd, &mut stat) } != 0 {
+        return Err(errno());
+    }
+    if stat.st_size as u64 >= size {
+        return Ok(());
+    }
+    match write_full(fd, &ZEROES.0[..1], size - 1) {
+        (_, Some(error)) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn fallocate(fd: RawFd, mode: i32, offset: u64, length: u64) -> Result<(), i32> {
+    // SAFETY: takes numbers only; a bad fd or range is an error.
+    match unsafe { libc::fallocate64(fd, mode, offset as i64, length as i64) } {
+        0 => Ok(()),
+        _ => Err(errno()),
+    }
+}
+
+/// Bytes of a disk's logical block; 512 where it cannot be asked.
+fn logical_block(fd: RawFd) -> u64 {
+    let mut bytes = 0;
+    // SAFETY: the kernel writes one int behind the pointer.
+    match unsafe { ioctl::blksszget(fd, &mut bytes) } {
+        Ok(_) if bytes > 0 => bytes as u64,
+        _ => 512,
+    }
+}

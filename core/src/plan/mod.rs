@@ -1,0 +1,22 @@
+//! The planner: pure functions from ranges and limits to commands. No I/O, no
+//! clock, no lock.
+//!
+//! `command` cuts and packs ranges into the next command of a method, `grain`
+//! is the arithmetic of granularities below it, `overlap` tells whether ranges
+//! can be copied at all, `adapt` finds size and depth of the commands.
+
+mod adapt;
+mod command;
+mod grain;
+mod overlap;
+
+#[cfg(test)]
+mod adapt_tests;
+#[cfg(test)]
+mod command_tests;
+#[cfg(test)]
+mod overlap_tests;
+
+pub use adapt::Adapt;
+pub use command::{Cursor, Kind, Source, Step, next_command};
+pub use overlap::{Finding, Scan, check_small};

@@ -1,0 +1,87 @@
+//! Writes `include/*.h` and `core/xcopy.map` from the Rust sources, or with `--check` tells how the
+//! committed files differ from what would be written and exits 1.
+
+mod emit;
+mod items;
+mod prose;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut check = false;
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "--check" => check = true,
+            other => {
+                eprintln!(
+                    "xcopy-headers: unknown argument {other:?}; usage: xcopy-headers [--check]"
+                );
+                return ExitCode::from(2);
+            }
+        }
+    }
+    match run(check) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("xcopy-headers: generated files are stale; run `cargo run -p xcopy-headers`");
+            ExitCode::from(1)
+        }
+        Err(message) => {
+            eprintln!("xcopy-headers: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Writes or compares all headers; true if nothing is stale afterwards.
+fn run(check: bool) -> Result<bool, String> {
+    let root = root()?;
+    let mut fresh = true;
+    for output in emit::outputs(&root)? {
+        let path = root.join(output.path);
+        let old = std::fs::read_to_string(&path).unwrap_or_default();
+        if old == output.text {
+            continue;
+        }
+        if check {
+            fresh = false;
+            print_diff(output.path, &old, &output.text);
+        } else {
+            std::fs::write(&path, &output.text)
+                .map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+            println!("wrote {}", output.path);
+        }
+    }
+    Ok(fresh)
+}
+
+/// The workspace's directory: two above this package.
+fn root() -> Result<PathBuf, String> {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .map(Path::to_path_buf)
+        .ok_or_else(|| "the package is not two levels below the workspace".to_string())
+}
+
+/// The lines between the common head and the common tail: enough to see what moved.
+fn print_diff(name: &str, old: &str, new: &str) {
+    let old: Vec<&str> = old.lines().collect();
+    let new: Vec<&str> = new.lines().collect();
+    let head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let tail = old[head..]
+        .iter()
+        .rev()
+        .zip(new[head..].iter().rev())
+        .take_while(|(a, b)| a == b);
+    let tail = tail.count();
+    println!("--- {name} (committed)\n+++ {name} (generated)");
+    println!("@@ line {} @@", head + 1);
+    for line in &old[head..old.len() - tail] {
+        println!("-{line}");
+    }
+    for line in &new[head..new.len() - tail] {
+        println!("+{line}");
+    }
+}

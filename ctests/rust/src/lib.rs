@@ -1,0 +1,1 @@
+//! Tests of libxcopy through its C surface: see `tests/`.
