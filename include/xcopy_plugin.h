@@ -130,7 +130,7 @@ extern "C" {
  */
 #define XCOPY_CMD_TOKEN_WRITE 7
 
-/* Release the token `token` on `src`. */
+/* Release the token `token` on `dst`. */
 #define XCOPY_CMD_TOKEN_RELEASE 8
 
 /* AFFINE: open the device that `arg`, an xcopy_open_args, describes. */
@@ -139,7 +139,10 @@ extern "C" {
 /* AFFINE: close `src`. */
 #define XCOPY_CMD_CLOSE 10
 
-/* AFFINE: fill the verdicts in `arg`, an xcopy_probe_args, for (`src`, `dst`). */
+/*
+ * AFFINE: fill the verdicts in `arg`, an xcopy_probe_args, for (`src`, `dst`),
+ * of which one is NULL when the question is about tokens.
+ */
 #define XCOPY_CMD_PROBE 11
 
 /* Bit of a command in xcopy_plugin.commands. */
@@ -503,7 +506,8 @@ struct xcopy_plugin {
     void (*close)(void *state, void *device);
     /*
      * Judges the plugin's methods for a pair, one verdict each in their order.
-     * 0, or -errno if no verdict could be found now.
+     * One of the devices is NULL when the question is about tokens: made of
+     * `src`, or written to `dst`. 0, or -errno if no verdict could be found now.
      */
     int (*probe)(void *state,
                  void *src,

@@ -65,7 +65,7 @@ struct xcopy_plugin;
 /* Write from the token `src` (`src_offset` counts bytes into the token) to `dst`. */
 #define XCOPY_OP_TOKEN_WRITE 6
 
-/* Tell the device that made the token `src` that it may forget it. */
+/* Tell `dst`, the device that made the token `src`, that it may forget it. */
 #define XCOPY_OP_TOKEN_RELEASE 7
 
 /*

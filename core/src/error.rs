@@ -20,7 +20,10 @@ impl Error {
     /// An error with its errno (positive) and text.
     #[cold]
     pub fn new(errno: i32, message: impl Into<String>) -> Self {
-        Error { errno, message: message.into() }
+        Error {
+            errno,
+            message: message.into(),
+        }
     }
 
     /// The calling thread's last system-call error, told with what was tried.
@@ -33,12 +36,18 @@ impl Error {
     #[cold]
     pub fn from_io(what: impl std::fmt::Display, error: &std::io::Error) -> Self {
         let errno = error.raw_os_error().unwrap_or(libc::EIO);
-        Error { errno, message: format!("{what}: {error}") }
+        Error {
+            errno,
+            message: format!("{what}: {error}"),
+        }
     }
 }
 
 impl From<nix::errno::Errno> for Error {
     fn from(errno: nix::errno::Errno) -> Self {
-        Error { errno: errno as i32, message: errno.desc().to_owned() }
+        Error {
+            errno: errno as i32,
+            message: errno.desc().to_owned(),
+        }
     }
 }

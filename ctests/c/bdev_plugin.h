@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include <xcopy_plugin.h>
 
-enum { BDEV_RING = 128, BDEV_BLOCK = 512, BDEV_ACCEPT = 5, BDEV_MAX_COPY = 65536 };
+enum { BDEV_CHANNEL = 5, BDEV_BLOCK = 512, BDEV_MAX_COPY = 65536 };
 
 /* What the program opens with xcopy_device_open_native. */
 struct bdev {
@@ -27,7 +27,7 @@ static struct {
     const struct xcopy_host *host;
     struct xcopy_host_queue *queue;
     pthread_t reactor;
-    struct xcopy_cmd *ring[BDEV_RING];
+    struct xcopy_cmd *ring[2 * BDEV_CHANNEL];
     uint32_t n;
     int has_queue;
     int wrong_thread, commands, refusals, highest;
@@ -64,14 +64,14 @@ static void bdev_queue_destroy(void *queue)
     bdevs.has_queue = 0;
 }
 
-/* Takes a few commands at once and refuses the rest, as a full channel does. */
+/* Holds a few commands and refuses more, as a full channel does. */
 static int bdev_submit(void *queue, struct xcopy_cmd *const *commands, uint32_t n)
 {
     uint32_t taken = 0;
     (void)queue;
     if (bdev_thread() != 0)
         return -EPERM;
-    while (taken < n && taken < BDEV_ACCEPT && bdevs.n < BDEV_RING)
+    while (taken < n && bdevs.n < BDEV_CHANNEL)
         bdevs.ring[bdevs.n++] = commands[taken++];
     if (taken < n)
         bdevs.refusals++;
@@ -183,7 +183,7 @@ static int bdev_data(const struct xcopy_cmd *cmd)
 static int bdev_poll(void *queue, uint32_t max)
 {
     /* A completion may bring the next command at once: work on a copy. */
-    struct xcopy_cmd *work[BDEV_RING];
+    struct xcopy_cmd *work[2 * BDEV_CHANNEL];
     uint32_t n = bdevs.n;
     (void)queue;
     (void)max;

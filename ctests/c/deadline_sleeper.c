@@ -82,7 +82,8 @@ int main(void)
     CHECK_EQ(completion.flags & XCOPY_CPL_UNSETTLED, 0);
     CHECK_EQ(completion.bytes_done, 0);
     CHECK(took >= 140 && took < 2000);
-    CHECK(wakeups < 100);
+    if (!CHECK(wakeups < 100))
+        fprintf(stderr, "    %d wake-ups\n", wakeups);
     CHECK_EQ(hung.cancels, 1);
 
     /* It does not obey, and the caller does not want to wait. */
@@ -97,7 +98,8 @@ int main(void)
     CHECK(completion.flags & XCOPY_CPL_INDETERMINATE);
     CHECK_EQ(completion.bytes_done, 0);
     CHECK(took >= 140 && took < 2000);
-    CHECK(wakeups < 100);
+    if (!CHECK(wakeups < 100))
+        fprintf(stderr, "    %d wake-ups\n", wakeups);
 
     /* The late answer is swallowed and counted. */
     CHECK_EQ(hung.n, 1);

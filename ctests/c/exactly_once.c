@@ -29,6 +29,8 @@ int main(void)
         }
         REQUIRE(accepted >= 0 && accepted <= (int)n);
         submitted += (uint64_t)accepted;
+        if (accepted > 0 && accepted < (int)n)
+            eagain += xcopy_submit(pairs.queue, batch + accepted, sizeof batch[0], 1) == -EAGAIN;
         /* Polling less than is submitted, at times, fills the queue. */
         uint32_t max = 1 + (uint32_t)(random_next(&random) % BATCH);
         int got = xcopy_poll(pairs.queue, done, sizeof done[0], 0, max, 0);

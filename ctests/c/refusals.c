@@ -22,7 +22,7 @@ static void check_untouched(const char *what)
              stamp_wrong(src_fd, 0, SRC_DISK, 0, 1, BLOCKS) == 0 &&
              stamp_wrong(dst_fd, 0, DST_DISK, 0, 1, BLOCKS) == 0 &&
              fstat(dst_fd, &status) == 0 && status.st_size == BLOCKS * STAMP_BLOCK;
-    if (!check_note(ok, __FILE__, __LINE__, "a refusal changed something"))
+    if (!check_note(NULL, ok, __FILE__, __LINE__, "a refusal changed something"))
         fprintf(stderr, "    after %s\n", what);
 }
 
@@ -42,7 +42,7 @@ static void refuse_at(int line, struct xcopy_request r, int wanted)
 {
     char what[64];
     snprintf(what, sizeof what, "the request of line %d", line);
-    check_refused(xcopy_submit(queue, &r, sizeof r, 1), wanted, __FILE__, line, what);
+    check_refused(NULL, xcopy_submit(queue, &r, sizeof r, 1), wanted, __FILE__, line, what);
     check_untouched(what);
 }
 
@@ -295,7 +295,7 @@ static void refuse_pointers(void)
     CHECK_REFUSED(xcopy_poll(NULL, c, sizeof c[0], 0, 1, 0), EINVAL);
     CHECK_REFUSED(xcopy_poll(queue, NULL, sizeof c[0], 0, 1, 0), EINVAL);
     CHECK_REFUSED(xcopy_poll(queue, c, sizeof c[0] - 8, 0, 1, 0), EINVAL);
-    CHECK_REFUSED(xcopy_poll(queue, c, sizeof c[0], 2, 1, 0), EINVAL);
+    CHECK_EQ(xcopy_poll(queue, c, sizeof c[0], 2, 1, 0), 0); /* min is cut to max */
     CHECK_REFUSED(xcopy_queue_fd(NULL), EINVAL);
     CHECK_REFUSED(xcopy_queue_arm(NULL), EINVAL);
     CHECK_REFUSED(xcopy_queue_disarm(NULL), EINVAL);
@@ -310,7 +310,6 @@ static void refuse_pointers(void)
     CHECK_REFUSED(xcopy_cancel(NULL, 1), EINVAL);
     CHECK_REFUSED(xcopy_cancel(queue, 12345), ENOENT);
     CHECK_REFUSED(xcopy_cancel_device(NULL, src), EINVAL);
-    CHECK_REFUSED(xcopy_progress(queue, 1, NULL, sizeof(struct xcopy_progress)), EINVAL);
     struct xcopy_progress progress;
     CHECK_REFUSED(xcopy_progress(queue, 12345, &progress, sizeof progress), ENOENT);
 
@@ -398,7 +397,7 @@ static void refuse_options(void)
         CHECK(context == NULL);                                   \
     } while (0)
     CONTEXT(c.size = 0);
-    CONTEXT(c.size = 8);
+    CONTEXT(c.size = 4);
     CONTEXT(c.flags = 1);
     CONTEXT(c.pool_threads = UINT32_MAX);
     CONTEXT(c.alloc = some_alloc); /* without a free */
@@ -410,7 +409,7 @@ static void refuse_options(void)
         CHECK(made == NULL);                                         \
     } while (0)
     QUEUE(q.size = 0);
-    QUEUE(q.size = 8);
+    QUEUE(q.size = 4);
     QUEUE(q.flags = 1u << 31);
     QUEUE(q.reserved = 1);
     QUEUE(q.capacity = 0);

@@ -9,7 +9,7 @@ enum { BLOCKS = 4096 };
 static struct xcopy_context *ctx;
 static struct xcopy_queue *queue;
 
-static struct xcopy_completion copy(uint32_t src, uint32_t dst, uint32_t flags)
+static struct xcopy_completion copy(uint32_t src, uint32_t dst, uint32_t flags, uint32_t methods)
 {
     struct xcopy_request r;
     struct xcopy_completion c;
@@ -17,6 +17,7 @@ static struct xcopy_completion copy(uint32_t src, uint32_t dst, uint32_t flags)
     memset(&c, 0xff, sizeof c);
     r.op = XCOPY_OP_COPY;
     r.flags = flags;
+    r.methods = methods;
     r.src = src;
     r.dst = dst;
     r.length = BLOCKS * STAMP_BLOCK;
@@ -43,14 +44,14 @@ int main(int argc, char **argv)
     REQUIRE(xcopy_device_open(ctx, src_path, XCOPY_OPEN_READ, &src) == 0);
     REQUIRE(xcopy_device_open(ctx, dst_path, XCOPY_OPEN_WRITE, &dst) == 0);
     uint32_t both = XCOPY_OPEN_READ | XCOPY_OPEN_WRITE;
-    REQUIRE(xcopy_device_open(ctx, "template:2M", both, &one) == 0);
-    REQUIRE(xcopy_device_open(ctx, "template:2M", both, &two) == 0);
+    REQUIRE(xcopy_device_open(ctx, "template:2097152", both, &one) == 0);
+    REQUIRE(xcopy_device_open(ctx, "template:2097152", both, &two) == 0);
 
-    CHECK(copy(src, one, 0).flags & XCOPY_CPL_EMULATED);
-    struct xcopy_completion c = copy(one, two, 0);
+    CHECK(copy(src, one, 0, 0).flags & XCOPY_CPL_EMULATED);
     CHECK_OK(xcopy_method_mask(ctx, "template", &mask));
+    struct xcopy_completion c = copy(one, two, 0, mask);
     CHECK_EQ(mask, UINT32_C(1) << c.method);
-    copy(two, dst, XCOPY_REQ_DURABLE);
+    copy(two, dst, XCOPY_REQ_DURABLE, 0);
     CHECK_EQ(stamp_wrong(dst_fd, 0, 1, 0, 1, BLOCKS), 0);
 
     CHECK_EQ(xcopy_queue_destroy(queue, 0), 0);

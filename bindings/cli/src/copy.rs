@@ -29,7 +29,7 @@ pub fn run(args: &CopyArgs) -> Result<()> {
         let (methods, fallbacks) = (Vec::new(), Vec::new());
         print_json(&json::Copy {
             bytes: 0,
-            seconds: 0,
+            seconds: 0.0,
             methods,
             fallbacks,
             error,
@@ -80,9 +80,9 @@ fn prepared(
         verify::possible(dst)?;
     }
     let mut queue = context.queue(args.depth.unwrap_or(0), args.chunk.unwrap_or(0))?;
-    let mut interrupts = Interrupts::watch()?;
+    let interrupts = Interrupts::watch()?;
     if src.size.is_none() && args.length.is_none() {
-        learn_size(context, &mut queue, src, dst, &mut interrupts)?;
+        learn_size(context, &mut queue, src, dst, &interrupts)?;
     }
     let job = Job {
         args,
@@ -95,7 +95,7 @@ fn prepared(
     job.check_destination()?;
     let mut tally = Tally::default();
     let started = Instant::now();
-    job.transfer(&mut queue, &mut interrupts, &mut tally, started)?;
+    job.transfer(&mut queue, &interrupts, &mut tally, started)?;
     if tally.error.is_none()
         && let Err(failure) = job.finish()
     {
@@ -103,7 +103,7 @@ fn prepared(
     }
     tally.elapsed = started.elapsed();
     if tally.error.is_none() && args.verify {
-        job.verify(&mut interrupts, &mut tally);
+        job.verify(&interrupts, &mut tally);
     }
     drop(queue);
     if tally.error.is_some() && tally.bytes_copied == 0 && !tally.abandoned {
@@ -234,7 +234,7 @@ fn learn_size(
     queue: &mut Queue<'_>,
     src: &mut Target,
     dst: &mut Target,
-    interrupts: &mut Interrupts,
+    interrupts: &Interrupts,
 ) -> Result<()> {
     let request = Request {
         op: XCOPY_OP_PREPARE,
@@ -315,7 +315,7 @@ impl Job<'_> {
     fn transfer(
         &self,
         queue: &mut Queue<'_>,
-        interrupts: &mut Interrupts,
+        interrupts: &Interrupts,
         tally: &mut Tally,
         started: Instant,
     ) -> Result<()> {
@@ -369,7 +369,7 @@ impl Job<'_> {
                 if completion.res == 0 {
                     return;
                 }
-                let ours = completion.res == -libc::ECANCELED && interrupts.any();
+                let ours = completion.res == -libc::ECANCELED && interrupts.count() > 0;
                 let message = if ours {
                     format!("ended by {}; copy again to finish it", interrupts.name())
                 } else {
@@ -425,7 +425,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn verify(&self, interrupts: &mut Interrupts, tally: &mut Tally) {
+    fn verify(&self, interrupts: &Interrupts, tally: &mut Tally) {
         let region = verify::Region {
             src_offset: self.args.src_offset,
             dst_offset: self.args.dst_offset,

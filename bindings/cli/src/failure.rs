@@ -65,5 +65,9 @@ impl fmt::Display for Failure {
 
 /// A positive errno in words.
 pub fn errno_text(errno: i32) -> &'static str {
-    Errno::from_raw(errno).desc()
+    match errno {
+        // The C library's words speak of sockets.
+        libc::ENOTSUP => "Operation not supported",
+        _ => Errno::from_raw(errno).desc(),
+    }
 }

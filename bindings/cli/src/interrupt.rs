@@ -1,47 +1,65 @@
 //! SIGINT and SIGTERM: counted, so that a copy can end with the truth.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::failure::{Failure, Result};
+use crate::say;
 
 /// Counts the signals that ask the command to end, from its creation on.
 pub struct Interrupts {
-    signals: Signals,
-    count: u32,
-    first: Option<i32>,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    count: AtomicU32,
+    first: AtomicI32,
 }
 
 impl Interrupts {
-    /// From here on SIGINT and SIGTERM no longer end the process by themselves.
+    /// From here on SIGINT and SIGTERM only count. The third one ends the
+    /// process from a thread of its own: whatever hangs cannot keep the user.
     pub fn watch() -> Result<Self> {
-        let signals = Signals::new([SIGINT, SIGTERM])
-            .map_err(|error| Failure::io("signals", &error, "try again"))?;
-        Ok(Interrupts {
-            signals,
-            count: 0,
-            first: None,
-        })
+        let failed = |error: &std::io::Error| Failure::io("signals", error, "try again");
+        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| failed(&error))?;
+        let state = Arc::new(State::default());
+        let counted = Arc::clone(&state);
+        let watch = move || {
+            for signal in signals.forever() {
+                match counted.count.load(Ordering::Acquire) {
+                    0 => counted.first.store(signal, Ordering::Release),
+                    1 => {}
+                    _ => {
+                        say(
+                            "ended at once and without a report: commands may still write; \
+                             copy all again",
+                        );
+                        std::process::exit(1);
+                    }
+                }
+                counted.count.fetch_add(1, Ordering::AcqRel);
+            }
+        };
+        std::thread::Builder::new()
+            .name("xcopy-signals".to_owned())
+            .spawn(watch)
+            .map_err(|error| failed(&error))?;
+        Ok(Interrupts { state })
     }
 
     /// How many came so far.
-    pub fn count(&mut self) -> u32 {
-        for signal in self.signals.pending() {
-            self.count = self.count.saturating_add(1);
-            self.first.get_or_insert(signal);
-        }
-        self.count
-    }
-
-    /// True if one was counted.
-    pub fn any(&self) -> bool {
-        self.count > 0
+    pub fn count(&self) -> u32 {
+        self.state.count.load(Ordering::Acquire)
     }
 
     /// Name of the first one, for messages.
     pub fn name(&self) -> &'static str {
-        match self.first {
-            Some(SIGTERM) => "SIGTERM",
+        match self.state.first.load(Ordering::Acquire) {
+            SIGTERM => "SIGTERM",
             _ => "SIGINT",
         }
     }

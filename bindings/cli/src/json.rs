@@ -7,8 +7,8 @@ use serde::Serialize;
 pub struct Copy {
     /// Bytes known to be copied.
     pub bytes: u64,
-    /// Whole seconds that it took.
-    pub seconds: u64,
+    /// Seconds that it took, to the millisecond.
+    pub seconds: f64,
     /// Who moved them; the bytes sum to `bytes`.
     pub methods: Vec<Share>,
     /// Better methods that were left or passed over, best first.

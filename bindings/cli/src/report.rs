@@ -126,7 +126,7 @@ impl Tally {
                 reason: library::reason(fallback.reason),
             })
             .collect();
-        let (bytes, seconds) = (self.bytes_copied, self.elapsed.as_secs());
+        let (bytes, seconds) = (self.bytes_copied, self.elapsed.as_millis() as f64 / 1000.0);
         Ok(json::Copy {
             bytes,
             seconds,

@@ -100,6 +100,7 @@ pub fn existing_destination(context: &Context, path: &Path) -> Result<Target> {
 /// Opens what is to be written: `dst`, or the file in the directory `dst` that
 /// is named like `src`. A file that does not exist is created.
 pub fn destination(context: &Context, src: &Target, dst: &Path, force: bool) -> Result<Target> {
+    refuse_stream(dst)?;
     let flags = XCOPY_OPEN_WRITE | if force { XCOPY_OPEN_FORCE } else { 0 };
     if is_spec(context, dst)? {
         return open(context, dst, flags);
@@ -128,11 +129,7 @@ pub fn destination(context: &Context, src: &Target, dst: &Path, force: bool) -> 
 
 /// Opens a path, or `name:spec`, that exists.
 pub fn open(context: &Context, path: &Path, flags: u32) -> Result<Target> {
-    if path == OsStr::new("-") {
-        return Err(Failure::usage(
-            "'-' (standard input or output) cannot be copied; write ./- for a file of that name",
-        ));
-    }
+    refuse_stream(path)?;
     if is_spec(context, path)? {
         let device = context.open(path.as_os_str(), flags).map_err(|failure| {
             prefixed(
@@ -241,6 +238,15 @@ fn described(
         file,
         created,
     })
+}
+
+fn refuse_stream(path: &Path) -> Result<()> {
+    if path == OsStr::new("-") {
+        return Err(Failure::usage(
+            "'-' (standard input or output) cannot be copied; write ./- for a file of that name",
+        ));
+    }
+    Ok(())
 }
 
 fn refuse_strange(path: &Path, metadata: &Metadata) -> Result<()> {

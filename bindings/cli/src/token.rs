@@ -136,9 +136,9 @@ fn info(args: &TokenInfoArgs) -> Result<()> {
 /// Runs one request on a queue of its own; anything but success is a failure.
 fn perform(context: &Context, request: &Request, path: &Path, length: u64) -> Result<()> {
     let mut queue = context.queue(0, 0)?;
-    let mut interrupts = Interrupts::watch()?;
+    let interrupts = Interrupts::watch()?;
     let bar = Bar::new("token", length, false);
-    let ended = transfer::run(&mut queue, request, &mut interrupts, &bar, 0)
+    let ended = transfer::run(&mut queue, request, &interrupts, &bar, 0)
         .map_err(|failure| target::prefixed(path, failure, ""))?;
     drop(bar);
     let finished = match ended {

@@ -26,7 +26,7 @@ pub enum Ended {
 pub fn run(
     queue: &mut Queue<'_>,
     request: &Request,
-    interrupts: &mut Interrupts,
+    interrupts: &Interrupts,
     bar: &Bar,
     before: u64,
 ) -> Result<Ended> {
@@ -63,7 +63,7 @@ pub fn run(
 }
 
 /// Waits until `until`; answers false at once if an interrupt came.
-pub fn pause(until: Instant, interrupts: &mut Interrupts) -> bool {
+pub fn pause(until: Instant, interrupts: &Interrupts) -> bool {
     loop {
         if interrupts.count() > 0 {
             return false;

@@ -55,7 +55,7 @@ pub fn compare(
     src: &Target,
     dst: &Target,
     region: Region,
-    interrupts: &mut Interrupts,
+    interrupts: &Interrupts,
     bar: &Bar,
 ) -> std::result::Result<(), Broken> {
     let mut matched = 0;
@@ -69,7 +69,7 @@ fn compare_pieces(
     src: &Target,
     dst: &Target,
     region: Region,
-    interrupts: &mut Interrupts,
+    interrupts: &Interrupts,
     bar: &Bar,
     matched: &mut u64,
 ) -> Result<()> {
@@ -260,7 +260,7 @@ mod tests {
     }
 
     fn check(directory: &Path) {
-        let mut interrupts = Interrupts::watch().expect("signals");
+        let interrupts = Interrupts::watch().expect("signals");
         let bar = Bar::new("verifying", 0, true);
         let bytes: Vec<u8> = (0..3_000_000u32).map(|i| ((i / 7) ^ i) as u8).collect();
         let src = target(&directory.join("src"), &bytes);
@@ -269,9 +269,9 @@ mod tests {
             dst_offset,
             length,
         };
-        let mut compare = |dst: &[u8], region| {
+        let compare = |dst: &[u8], region| {
             let dst = target(&directory.join("dst"), dst);
-            compare(&src, &dst, region, &mut interrupts, &bar)
+            compare(&src, &dst, region, &interrupts, &bar)
         };
         let whole = region(0, 0, 3_000_000);
         assert!(compare(&bytes, whole).is_ok());

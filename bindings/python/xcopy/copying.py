@@ -2,8 +2,6 @@
 
 import asyncio
 import errno
-import os
-import stat
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from typing import Any, Callable, List, Optional, Type
 from ._abi import Kind, Op, Open, Req
 from .completion import Completion, Fallback, MethodShare
 from .context import Context, Methods, default_context
+from .destination import Destination, flush, same_file
 from .device import Device
 from .errors import SubmitError
 from .queue import Queue
@@ -39,92 +38,6 @@ class Result:
     def offloaded(self) -> bool:
         """All bytes were moved without passing through the host."""
         return self.bytes_offloaded == self.bytes
-
-
-def _is_native(context: Context, target: Any) -> bool:
-    if not isinstance(target, str):
-        return False
-    name, colon, _ = target.partition(":")
-    return bool(colon) and any(plugin.name == name for plugin in context.plugins)
-
-
-def _flush(target: Any) -> None:
-    flush = getattr(target, "flush", None)
-    if flush is not None:
-        flush()
-
-
-class _Destination:
-    """Opens what is copied to; a path that does not exist is created."""
-
-    def __init__(self, context: Context, src: Any, dst: Any, stack: ExitStack) -> None:
-        self.fd: Optional[int] = None
-        self.created: Optional[str] = None
-        if isinstance(dst, Device):
-            self.device = dst
-            return
-        if isinstance(dst, (str, bytes, os.PathLike)) and not _is_native(context, dst):
-            path = os.fsdecode(dst)
-            if isinstance(src, (str, bytes, os.PathLike)) and os.path.isdir(path):
-                path = os.path.join(path, os.path.basename(os.fsdecode(src)))
-            self._open_file(src, path, stack)
-            dst = path
-        else:
-            _flush(dst)
-        try:
-            target = dst if self.fd is None else self.fd
-            self.device = stack.enter_context(context.open(target, Open.WRITE))
-        except BaseException:
-            self.undo()
-            raise
-
-    def _open_file(self, src: Any, path: str, stack: ExitStack) -> None:
-        flags = os.O_CLOEXEC | os.O_NOCTTY
-        try:
-            found = os.stat(path)
-        except FileNotFoundError:
-            self.fd = os.open(path, flags | os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-            self.created = path
-        else:
-            if not stat.S_ISREG(found.st_mode):
-                return
-            try:
-                # Readable too if it may be: the library then sees its page cache.
-                self.fd = os.open(path, flags | os.O_RDWR)
-            except PermissionError:
-                self.fd = os.open(path, flags | os.O_WRONLY)
-        stack.callback(os.close, self.fd)
-
-    def undo(self) -> None:
-        """Nothing was started: a file that was created goes again."""
-        if self.created is not None:
-            os.unlink(self.created)
-            self.created = None
-
-    def finish(self, size: Optional[int], durable: bool) -> None:
-        """After success: the size that a replaced file must have, and its name made to last."""
-        if self.fd is None:
-            return
-        if size is not None and os.fstat(self.fd).st_size != size:
-            os.ftruncate(self.fd, size)
-            if durable:
-                os.fsync(self.fd)
-        if durable and self.created is not None:
-            directory = os.open(os.path.dirname(self.created) or ".", os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-
-
-def _same_file(first: Any, second: Any) -> bool:
-    paths = (str, bytes, os.PathLike)
-    if not isinstance(first, paths) or not isinstance(second, paths):
-        return False
-    try:
-        return os.path.samefile(first, second)
-    except OSError:
-        return False
 
 
 class Copy:
@@ -167,7 +80,7 @@ class Copy:
         self._stack = ExitStack()
         self._queue: Optional[Queue] = None
         self._ticket: Optional[Ticket] = None
-        self._destination: Optional[_Destination] = None
+        self._destination: Optional[Destination] = None
         self._final_size: Optional[int] = None
         self._total = 0
         self._started = 0.0
@@ -194,7 +107,7 @@ class Copy:
         if isinstance(self._src, Device):
             source = self._src
         else:
-            _flush(self._src)
+            flush(self._src)
             source = self._stack.enter_context(context.open(self._src, Open.READ))
         info = source.info
         length = self._length
@@ -208,9 +121,9 @@ class Copy:
                     f"src_offset {src_offset} lies beyond the source's {info.size} bytes",
                 )
         replaces = self._length is None and dst_offset == 0 and not isinstance(self._dst, Device)
-        if replaces and _same_file(self._src, self._dst):
+        if replaces and same_file(self._src, self._dst):
             raise SubmitError(errno.EINVAL, "source and destination are the same file")
-        destination = _Destination(context, self._src, self._dst, self._stack)
+        destination = Destination(context, self._src, self._dst, self._stack)
         self._destination = destination
         try:
             self._total = length

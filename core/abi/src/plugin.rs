@@ -59,13 +59,14 @@ pub const XCOPY_CMD_TOKEN_CREATE: u16 = 6;
 /// Write ranges[0] of the token `token` to `dst`; src_offset counts bytes into
 /// this token.
 pub const XCOPY_CMD_TOKEN_WRITE: u16 = 7;
-/// Release the token `token` on `src`.
+/// Release the token `token` on `dst`.
 pub const XCOPY_CMD_TOKEN_RELEASE: u16 = 8;
 /// AFFINE: open the device that `arg`, an xcopy_open_args, describes.
 pub const XCOPY_CMD_OPEN: u16 = 9;
 /// AFFINE: close `src`.
 pub const XCOPY_CMD_CLOSE: u16 = 10;
-/// AFFINE: fill the verdicts in `arg`, an xcopy_probe_args, for (`src`, `dst`).
+/// AFFINE: fill the verdicts in `arg`, an xcopy_probe_args, for (`src`, `dst`),
+/// of which one is NULL when the question is about tokens.
 pub const XCOPY_CMD_PROBE: u16 = 11;
 
 /// Bit of a command in xcopy_plugin.commands.
@@ -311,21 +312,15 @@ pub struct xcopy_host {
     pub abi_version: u32,
     /// Writes a message to the context's log. Any thread. `host_ctx` as given
     /// to `start`.
-    pub log: Option<
-        unsafe extern "C" fn(host_ctx: *mut c_void, level: u32, message: *const c_char),
-    >,
+    pub log:
+        Option<unsafe extern "C" fn(host_ctx: *mut c_void, level: u32, message: *const c_char)>,
     /// Memory for data buffers from the context's allocator, or NULL. Any thread.
     pub alloc: Option<
         unsafe extern "C" fn(host_ctx: *mut c_void, size: usize, align: usize) -> *mut c_void,
     >,
     /// Frees what `alloc` gave. Any thread.
     pub free: Option<
-        unsafe extern "C" fn(
-            host_ctx: *mut c_void,
-            memory: *mut c_void,
-            size: usize,
-            align: usize,
-        ),
+        unsafe extern "C" fn(host_ctx: *mut c_void, memory: *mut c_void, size: usize, align: usize),
     >,
     /// Ends commands, from any thread. `stride` is sizeof(struct xcopy_result)
     /// as the plugin was compiled.
@@ -349,9 +344,8 @@ pub struct xcopy_host {
     >,
     /// Tells that a device was removed, resized, or changed its limits
     /// (XCOPY_EVENT_). Any thread. `size_bytes` is the new size for RESIZED.
-    pub device_event: Option<
-        unsafe extern "C" fn(host_device: *mut c_void, events: u32, size_bytes: u64),
-    >,
+    pub device_event:
+        Option<unsafe extern "C" fn(host_device: *mut c_void, events: u32, size_bytes: u64)>,
 }
 
 /// One method of a plugin.
@@ -430,7 +424,8 @@ pub struct xcopy_plugin {
     /// Closes a device that no command uses any more.
     pub close: Option<unsafe extern "C" fn(state: *mut c_void, device: *mut c_void)>,
     /// Judges the plugin's methods for a pair, one verdict each in their order.
-    /// 0, or -errno if no verdict could be found now.
+    /// One of the devices is NULL when the question is about tokens: made of
+    /// `src`, or written to `dst`. 0, or -errno if no verdict could be found now.
     pub probe: Option<
         unsafe extern "C" fn(
             state: *mut c_void,
@@ -456,11 +451,7 @@ pub struct xcopy_plugin {
     /// Takes commands: the number taken, from the first on, or -errno for none.
     /// What was not taken is given again later.
     pub submit: Option<
-        unsafe extern "C" fn(
-            queue: *mut c_void,
-            commands: *const *mut xcopy_cmd,
-            n: u32,
-        ) -> c_int,
+        unsafe extern "C" fn(queue: *mut c_void, commands: *const *mut xcopy_cmd, n: u32) -> c_int,
     >,
     /// Advances the queue and ends at most about `max` commands. The answer is
     /// not used; 0 is usual.
@@ -473,8 +464,7 @@ pub struct xcopy_plugin {
     /// already, else 0.
     pub arm: Option<unsafe extern "C" fn(queue: *mut c_void, on: u32) -> c_int>,
     /// Asks a command to end early. It still ends by a result. 0 or -errno.
-    pub cancel:
-        Option<unsafe extern "C" fn(queue: *mut c_void, command: *mut xcopy_cmd) -> c_int>,
+    pub cancel: Option<unsafe extern "C" fn(queue: *mut c_void, command: *mut xcopy_cmd) -> c_int>,
     /// BLOCKING: carries one command out and fills the result; 0, or -errno for
     /// a failure without further detail. Any thread of the pool.
     pub execute: Option<

@@ -31,7 +31,7 @@ pub const XCOPY_OP_PREPARE: u16 = 4;
 pub const XCOPY_OP_TOKEN_CREATE: u16 = 5;
 /// Write from the token `src` (`src_offset` counts bytes into the token) to `dst`.
 pub const XCOPY_OP_TOKEN_WRITE: u16 = 6;
-/// Tell the device that made the token `src` that it may forget it.
+/// Tell `dst`, the device that made the token `src`, that it may forget it.
 pub const XCOPY_OP_TOKEN_RELEASE: u16 = 7;
 
 /* --------------------------------------------------------- request flags */

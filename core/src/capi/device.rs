@@ -155,7 +155,11 @@ pub unsafe extern "C" fn xcopy_device_info(
         let mut described = xcopy_device_info {
             kind: device.kind,
             open_flags: device.flags,
-            size_bytes: if bytes == u64::MAX { 0 } else { device.refresh_size() },
+            size_bytes: if bytes == u64::MAX {
+                0
+            } else {
+                device.refresh_size()
+            },
             block_size: device.block_size.load(Ordering::Relaxed),
             physical_block_size: device.physical_block_size.load(Ordering::Relaxed),
             dev_major: 0,
@@ -269,10 +273,20 @@ pub unsafe extern "C" fn xcopy_pair_query(
             let name = crate::plugin::fixed_name(verdict.id).map(|n| n.to_string_lossy());
             let of_plugin = || {
                 let plugin = verdict.plugin.as_ref()?;
-                plugin.methods().iter().find(|m| m.id == verdict.id).map(|m| m.name.clone())
+                plugin
+                    .methods()
+                    .iter()
+                    .find(|m| m.id == verdict.id)
+                    .map(|m| m.name.clone())
             };
-            put_text(&mut info.name, &name.map(Into::into).or_else(of_plugin).unwrap_or_default());
-            put_text(&mut info.plugin, verdict.plugin.as_ref().map_or("core", |p| p.name()));
+            put_text(
+                &mut info.name,
+                &name.map(Into::into).or_else(of_plugin).unwrap_or_default(),
+            );
+            put_text(
+                &mut info.plugin,
+                verdict.plugin.as_ref().map_or("core", |p| p.name()),
+            );
             let text = match (verdict.usable, verdict.text.is_empty()) {
                 (true, _) => "",
                 (false, true) => crate::engine::reasons::text(verdict.reason),
@@ -281,7 +295,12 @@ pub unsafe extern "C" fn xcopy_pair_query(
             put_text(&mut info.text, text);
             // SAFETY: one of the caller's `n` places of `stride` bytes.
             unsafe {
-                give(methods.cast::<u8>().add(stride * index).cast(), stride, &info, "methods")
+                give(
+                    methods.cast::<u8>().add(stride * index).cast(),
+                    stride,
+                    &info,
+                    "methods",
+                )
             }?;
         }
         Ok(verdicts.len() as c_int)

@@ -68,7 +68,10 @@ impl Drop for CancelShield {
 
 // Made without an allocation: `call` builds it before it knows that it is needed.
 fn panicked() -> Error {
-    Error { errno: libc::EFAULT, message: String::new() }
+    Error {
+        errno: libc::EFAULT,
+        message: String::new(),
+    }
 }
 
 fn null(what: &str) -> Error {
@@ -107,7 +110,10 @@ unsafe fn give<T: Copy>(out: *mut T, size: usize, value: &T, what: &str) -> Resu
         return Err(null(what));
     }
     if size < 8 {
-        return Err(Error::new(libc::EINVAL, format!("the size of {what} is too small")));
+        return Err(Error::new(
+            libc::EINVAL,
+            format!("the size of {what} is too small"),
+        ));
     }
     let known = size.min(size_of::<T>());
     // SAFETY: `size` bytes are writable by the caller's word; T is plain data.
@@ -137,7 +143,10 @@ unsafe fn take_options<T: Copy>(options: *const T, defaults: T, what: &str) -> R
     let known = size_of::<T>();
     if size > known {
         if size > 4096 {
-            return Err(Error::new(libc::E2BIG, format!("{what}.size is larger than 4,096")));
+            return Err(Error::new(
+                libc::E2BIG,
+                format!("{what}.size is larger than 4,096"),
+            ));
         }
         // SAFETY: the struct's own word.
         let tail =

@@ -23,7 +23,8 @@ pub unsafe extern "C" fn xcopy_plugin_load(
 ) -> c_int {
     call_shielded(|| {
         // SAFETY: the caller's pointers; see above.
-        let (context, name) = unsafe { (context_of(context)?, utf8(name_or_path, "name_or_path")?) };
+        let (context, name) =
+            unsafe { (context_of(context)?, utf8(name_or_path, "name_or_path")?) };
         context.load_plugin(name)?;
         Ok(0)
     })

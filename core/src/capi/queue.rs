@@ -111,7 +111,10 @@ pub unsafe extern "C" fn xcopy_queue_create(
         let place = unsafe { queue.as_mut() }.ok_or_else(|| null("queue"))?;
         // SAFETY: the caller's pointers; see above.
         let (context, options) = unsafe {
-            (context_of(context)?, take_options(options, queue::default_options(), "options")?)
+            (
+                context_of(context)?,
+                take_options(options, queue::default_options(), "options")?,
+            )
         };
         let owner = Queue::new(context.clone(), options)?;
         *place = Box::into_raw(Box::new(xcopy_queue {
@@ -241,7 +244,10 @@ pub unsafe extern "C" fn xcopy_queue_drain(queue: *mut xcopy_queue) -> c_int {
 pub unsafe extern "C" fn xcopy_queue_resume(queue: *mut xcopy_queue) -> c_int {
     call(|| {
         // SAFETY: the caller's pointer; see above.
-        unsafe { queue_of(queue) }?.shared.draining.store(false, Ordering::SeqCst);
+        unsafe { queue_of(queue) }?
+            .shared
+            .draining
+            .store(false, Ordering::SeqCst);
         Ok(0)
     })
 }

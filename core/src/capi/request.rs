@@ -38,11 +38,16 @@ pub unsafe extern "C" fn xcopy_submit(
         if n > i32::MAX as u32 {
             return Err(Error::new(libc::EINVAL, "n is larger than 2,147,483,647"));
         }
-        check_array(requests.cast(), stride, size_of::<xcopy_request>(), n, "requests")?;
+        check_array(
+            requests.cast(),
+            stride,
+            size_of::<xcopy_request>(),
+            n,
+            "requests",
+        )?;
         // SAFETY: the caller's pointers; see above.
-        let (accepted, error) = unsafe {
-            as_owner(queue, |owner| Ok(owner.submit(requests.cast(), stride, n)))
-        }?;
+        let (accepted, error) =
+            unsafe { as_owner(queue, |owner| Ok(owner.submit(requests.cast(), stride, n))) }?;
         match error {
             None => Ok(accepted as c_int),
             Some(error) if accepted == 0 => Ok(refuse(error)),
@@ -77,7 +82,13 @@ pub unsafe extern "C" fn xcopy_poll(
 ) -> c_int {
     call(|| {
         let max = max.min(i32::MAX as u32);
-        check_array(completions.cast(), stride, size_of::<xcopy_completion>(), max, "completions")?;
+        check_array(
+            completions.cast(),
+            stride,
+            size_of::<xcopy_completion>(),
+            max,
+            "completions",
+        )?;
         let taken =
             // SAFETY: the caller's pointers; see above.
             unsafe {
@@ -110,7 +121,10 @@ fn check_array(
         ));
     }
     if stride.checked_mul(n as usize).is_none() {
-        return Err(Error::new(libc::EINVAL, format!("{what}: stride times n overflows")));
+        return Err(Error::new(
+            libc::EINVAL,
+            format!("{what}: stride times n overflows"),
+        ));
     }
     Ok(())
 }

@@ -38,8 +38,14 @@ pub unsafe extern "C" fn xcopy_method_name(
             return name.as_ptr();
         }
         // SAFETY: NULL, or a context that xcopy_context_create gave.
-        let Some(context) = (unsafe { context.as_ref() }) else { return std::ptr::null() };
-        context.inner.registry.method_name(method).unwrap_or(std::ptr::null())
+        let Some(context) = (unsafe { context.as_ref() }) else {
+            return std::ptr::null();
+        };
+        context
+            .inner
+            .registry
+            .method_name(method)
+            .unwrap_or(std::ptr::null())
     })
 }
 
@@ -61,9 +67,14 @@ pub unsafe extern "C" fn xcopy_method_mask(
         // SAFETY: NULL, or a context that xcopy_context_create gave.
         let context = unsafe { context.as_ref() };
         let mut bits = 0u32;
-        for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            let fixed = (0..XCOPY_METHOD_DYNAMIC)
-                .find(|m| crate::plugin::fixed_name(*m).is_some_and(|n| n.to_bytes() == name.as_bytes()));
+        for name in names
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+        {
+            let fixed = (0..XCOPY_METHOD_DYNAMIC).find(|m| {
+                crate::plugin::fixed_name(*m).is_some_and(|n| n.to_bytes() == name.as_bytes())
+            });
             let found = fixed
                 .or_else(|| context.and_then(|c| c.inner.registry.method_by_name(name)))
                 .ok_or_else(|| {
@@ -119,7 +130,9 @@ pub unsafe extern "C" fn xcopy_detail_string(
 pub unsafe extern "C" fn xcopy_struct_size(name: *const c_char) -> usize {
     guard(0, || {
         // SAFETY: NULL or NUL-terminated, by the contract above.
-        let Ok(name) = (unsafe { utf8(name, "name") }) else { return 0 };
+        let Ok(name) = (unsafe { utf8(name, "name") }) else {
+            return 0;
+        };
         match name {
             "xcopy_context_options" => size_of::<xcopy_context_options>(),
             "xcopy_queue_options" => size_of::<xcopy_queue_options>(),

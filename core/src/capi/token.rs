@@ -15,10 +15,7 @@ use xcopy_abi::xcopy_token_info;
 /// @param token Receives the handle. The caller frees it.
 /// @return 0, or -errno: -EMFILE.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn xcopy_token_create(
-    context: *mut xcopy_context,
-    token: *mut u32,
-) -> c_int {
+pub unsafe extern "C" fn xcopy_token_create(context: *mut xcopy_context, token: *mut u32) -> c_int {
     call_shielded(|| {
         if token.is_null() {
             return Err(null("token"));
@@ -45,7 +42,10 @@ pub unsafe extern "C" fn xcopy_token_free(context: *mut xcopy_context, token: u3
         let context = unsafe { context_of(context) }?;
         let found = context.token(token)?;
         if found.users.load(Ordering::Acquire) != 0 {
-            return Err(Error::new(libc::EBUSY, "a request in flight uses the token"));
+            return Err(Error::new(
+                libc::EBUSY,
+                "a request in flight uses the token",
+            ));
         }
         context.tokens.remove(token);
         Ok(0)
@@ -115,7 +115,10 @@ pub unsafe extern "C" fn xcopy_token_export(
         if fits {
             Ok(0)
         } else {
-            Err(Error::new(libc::ENOBUFS, format!("the token takes {n} bytes")))
+            Err(Error::new(
+                libc::ENOBUFS,
+                format!("the token takes {n} bytes"),
+            ))
         }
     })
 }

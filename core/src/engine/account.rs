@@ -28,7 +28,11 @@ impl Queue {
         let mut tainted = false;
         let mut method = slot.method;
         if let Some(extra) = &slot.extra {
-            let pieces = extra.remainders.iter().chain(&extra.late).chain(&extra.lost);
+            let pieces = extra
+                .remainders
+                .iter()
+                .chain(&extra.late)
+                .chain(&extra.lost);
             for piece in pieces {
                 done = done.min(piece.start.position);
                 tainted |= piece.tainted;
@@ -42,11 +46,23 @@ impl Queue {
             tainted = true;
             done = done.min(self.earliest_in_flight(index));
         }
-        if self.shared.faces[index as usize].copied.load(Ordering::Relaxed) == 0 {
+        if self.shared.faces[index as usize]
+            .copied
+            .load(Ordering::Relaxed)
+            == 0
+        {
             done = 0;
-            method = if slot.res == 0 { method } else { XCOPY_METHOD_NONE };
+            method = if slot.res == 0 {
+                method
+            } else {
+                XCOPY_METHOD_NONE
+            };
         }
-        Totals { done, method, tainted }
+        Totals {
+            done,
+            method,
+            tainted,
+        }
     }
 
     fn earliest_in_flight(&self, index: u32) -> u64 {
@@ -197,7 +213,11 @@ impl Queue {
             });
         }
         let pair = &self.pairs[slot.pair as usize];
-        let worth = pair.verdicts.iter().find(|v| v.id == used).map_or(0, |v| v.worth);
+        let worth = pair
+            .verdicts
+            .iter()
+            .find(|v| v.id == used)
+            .map_or(0, |v| v.worth);
         for verdict in pair.verdicts.iter().filter(|v| v.worth > worth) {
             if failures.iter().any(|f| f.method == verdict.id) || verdict.id == used {
                 continue;
@@ -209,16 +229,21 @@ impl Queue {
                 XCOPY_REASON_FAILED_BEFORE
             } else if verdict.flags & XCOPY_METHOD_BY_NAME != 0 {
                 XCOPY_REASON_BY_NAME_ONLY
-            } else if slot.methods != 0 && slot.methods >> verdict.id & 1 == 0 {
-                XCOPY_REASON_NOT_ALLOWED
-            } else if self.context.allowed() >> verdict.id & 1 == 0 {
+            } else if (slot.methods != 0 && slot.methods >> verdict.id & 1 == 0)
+                || self.context.allowed() >> verdict.id & 1 == 0
+            {
                 XCOPY_REASON_NOT_ALLOWED
             } else if slot.outcome & XCOPY_CPL_FELL_BACK != 0 && slot.reason != 0 {
                 slot.reason
             } else {
                 continue;
             };
-            push(xcopy_fallback { method: verdict.id, reason, error: 0, detail: 0 });
+            push(xcopy_fallback {
+                method: verdict.id,
+                reason,
+                error: 0,
+                detail: 0,
+            });
         }
         full.nfallbacks = at as u32;
     }

@@ -59,7 +59,11 @@ impl Queue {
     #[inline]
     pub(super) fn admit(&mut self, request: &xcopy_request) -> Result<()> {
         let word = PairIndex::word(request.src, request.dst);
-        let pair = if self.last.0 == word { Some(self.last.1) } else { self.index.get(word) };
+        let pair = if self.last.0 == word {
+            Some(self.last.1)
+        } else {
+            self.index.get(word)
+        };
         if let Some(pair) = pair {
             self.last = (word, pair);
             if self.go_straight(pair, request) {
@@ -145,7 +149,11 @@ impl Queue {
             length,
         };
         slot.nranges = 1;
-        slot.cursor = Cursor { index: 1, offset: 0, position: length };
+        slot.cursor = Cursor {
+            index: 1,
+            offset: 0,
+            position: length,
+        };
         slot.untouched = length;
         self.shared.faces[slot_index as usize].open(request, length);
 
@@ -199,7 +207,9 @@ impl Queue {
         let mut scan = None;
         if needs.extent {
             let pair = &self.pairs[index as usize];
-            let same = (request.op == XCOPY_OP_COPY).then_some(pair.same_storage).flatten();
+            let same = (request.op == XCOPY_OP_COPY)
+                .then_some(pair.same_storage)
+                .flatten();
             if nranges <= SMALL_LIST {
                 refuse_finding(check_small(&slot.source(), same))?;
                 total = slot.source().ranges.iter().map(|range| range.length).sum();
@@ -222,10 +232,16 @@ impl Queue {
             ));
         };
         let count = self.pairs[index as usize].count.clone();
-        count.in_flight.store(count.in_flight.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        count.in_flight.store(
+            count.in_flight.load(Ordering::Relaxed) + 1,
+            Ordering::Relaxed,
+        );
         compiler_fence(Ordering::SeqCst);
         if !alive(&self.pairs[index as usize]) {
-            count.in_flight.store(count.in_flight.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+            count.in_flight.store(
+                count.in_flight.load(Ordering::Relaxed) - 1,
+                Ordering::Relaxed,
+            );
             return Err(Error::new(libc::EBADF, "the device was closed"));
         }
         self.free_slots.pop();
@@ -261,10 +277,16 @@ impl Queue {
         if (needs.src == Handle::Device && request.src == 0)
             || (needs.dst == Handle::Device && request.dst == 0)
         {
-            return Err(Error::new(libc::EBADF, "the operation needs a device, not handle 0"));
+            return Err(Error::new(
+                libc::EBADF,
+                "the operation needs a device, not handle 0",
+            ));
         }
         let handle = |handle: u32, kind: Handle| if kind == Handle::Device { handle } else { 0 };
-        let key = (handle(request.src, needs.src), handle(request.dst, needs.dst));
+        let key = (
+            handle(request.src, needs.src),
+            handle(request.dst, needs.dst),
+        );
         let word = PairIndex::word(key.0, key.1);
         let index = match self.index.get(word) {
             Some(index) if alive(&self.pairs[index as usize]) => index,
@@ -285,7 +307,10 @@ impl Queue {
         if let Some(src) = &pair.src
             && src.flags & XCOPY_OPEN_READ == 0
         {
-            return Err(Error::new(libc::EACCES, "the source was not opened with XCOPY_OPEN_READ"));
+            return Err(Error::new(
+                libc::EACCES,
+                "the source was not opened with XCOPY_OPEN_READ",
+            ));
         }
         if let Some(dst) = &pair.dst
             && dst.flags & XCOPY_OPEN_WRITE == 0
@@ -345,10 +370,16 @@ impl Queue {
         let filled = content.filled;
         if request.op == XCOPY_OP_TOKEN_CREATE {
             if filled || token.users.load(Ordering::Acquire) != 0 {
-                return Err(Error::new(libc::EBUSY, "the token is filled or in use: make a new one"));
+                return Err(Error::new(
+                    libc::EBUSY,
+                    "the token is filled or in use: make a new one",
+                ));
             }
         } else if !filled {
-            return Err(Error::new(libc::EINVAL, "the token is empty: TOKEN_CREATE fills it"));
+            return Err(Error::new(
+                libc::EINVAL,
+                "the token is empty: TOKEN_CREATE fills it",
+            ));
         }
         if request.op == XCOPY_OP_TOKEN_WRITE {
             let end = request.src_offset.checked_add(total);
@@ -367,7 +398,10 @@ impl Queue {
 fn check_words(request: &xcopy_request) -> Result<Needs> {
     let invalid = |text: &str| Err(Error::new(libc::EINVAL, text));
     let Some(needs) = needs(request.op) else {
-        return Err(Error::new(libc::EINVAL, format!("unknown operation {}", request.op)));
+        return Err(Error::new(
+            libc::EINVAL,
+            format!("unknown operation {}", request.op),
+        ));
     };
     if request.reserved != 0 {
         return invalid("reserved is not 0");
@@ -375,7 +409,10 @@ fn check_words(request: &xcopy_request) -> Result<Needs> {
     if request.flags & !XCOPY_REQ_ALL != 0 {
         return Err(Error::new(
             libc::EINVAL,
-            format!("unknown request flags {:#x}", request.flags & !XCOPY_REQ_ALL),
+            format!(
+                "unknown request flags {:#x}",
+                request.flags & !XCOPY_REQ_ALL
+            ),
         ));
     }
     if request.flags & XCOPY_REQ_EXCLUSIVE != 0 && request.op != XCOPY_OP_PREPARE {
@@ -398,9 +435,14 @@ fn check_words(request: &xcopy_request) -> Result<Needs> {
 
 fn check_ext(request: &xcopy_request) -> Result<Option<&xcopy_ext>> {
     // SAFETY: NULL, or the caller's struct, valid until the completion.
-    let Some(ext) = (unsafe { request.ext.as_ref() }) else { return Ok(None) };
+    let Some(ext) = (unsafe { request.ext.as_ref() }) else {
+        return Ok(None);
+    };
     if ext.size < EXT_SIZE {
-        return Err(Error::new(libc::EINVAL, "ext.size is smaller than xcopy_ext: set it"));
+        return Err(Error::new(
+            libc::EINVAL,
+            "ext.size is smaller than xcopy_ext: set it",
+        ));
     }
     if ext.size > EXT_SIZE {
         if ext.size > 4096 {
@@ -428,7 +470,10 @@ fn check_ext(request: &xcopy_request) -> Result<Option<&xcopy_ext>> {
     if let Some(report) = unsafe { ext.report.as_ref() }
         && (report.size as usize) < std::mem::offset_of!(xcopy_report, shares)
     {
-        return Err(Error::new(libc::EINVAL, "report.size is too small: set it before submit"));
+        return Err(Error::new(
+            libc::EINVAL,
+            "report.size is too small: set it before submit",
+        ));
     }
     Ok(Some(ext))
 }
@@ -439,9 +484,7 @@ fn check_list(
     needs: &Needs,
 ) -> Result<(*const xcopy_range, u64)> {
     let invalid = |text: &str| Err(Error::new(libc::EINVAL, text));
-    if !needs.extent
-        || matches!(request.op, XCOPY_OP_TOKEN_CREATE | XCOPY_OP_TOKEN_WRITE)
-    {
+    if !needs.extent || matches!(request.op, XCOPY_OP_TOKEN_CREATE | XCOPY_OP_TOKEN_WRITE) {
         return invalid("this operation takes no list of ranges");
     }
     if ext.ranges.is_null() || ext.nranges == 0 {
@@ -502,7 +545,10 @@ fn check_end(
     let size = device.size.load(Ordering::Acquire);
     let end = offset.saturating_add(length);
     if !bounded && i64::try_from(end).is_err() {
-        return Err(Error::new(libc::EINVAL, format!("range {index} goes beyond 2^63 bytes")));
+        return Err(Error::new(
+            libc::EINVAL,
+            format!("range {index} goes beyond 2^63 bytes"),
+        ));
     }
     if bounded && end > size {
         // A file may have grown since it was opened.
@@ -529,5 +575,8 @@ fn check_end(
 
 /// Whether neither handle of a pair was closed.
 pub(super) fn alive(pair: &Pair) -> bool {
-    [&pair.src, &pair.dst].into_iter().flatten().all(|device| !device.is_dead())
+    [&pair.src, &pair.dst]
+        .into_iter()
+        .flatten()
+        .all(|device| !device.is_dead())
 }

@@ -27,9 +27,16 @@ impl Queue {
         src: Option<Arc<Device>>,
         dst: Option<Arc<Device>>,
     ) -> u32 {
-        let count =
-            Arc::new(PairCount { src: key.0, dst: key.1, in_flight: AtomicU32::new(0) });
-        self.shared.pairs.lock().unwrap_or_else(|e| e.into_inner()).push(count.clone());
+        let count = Arc::new(PairCount {
+            src: key.0,
+            dst: key.1,
+            in_flight: AtomicU32::new(0),
+        });
+        self.shared
+            .pairs
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .push(count.clone());
         let pair = Pair {
             key,
             states: (0, 0),
@@ -70,7 +77,10 @@ impl Queue {
     pub(super) fn drop_pair(&mut self, index: u32) {
         let pair = &mut self.pairs[index as usize];
         if pair.count.in_flight.load(Ordering::Relaxed) != 0
-            || !matches!(pair.binding, Binding::Ready | Binding::Unbound | Binding::Failed(_))
+            || !matches!(
+                pair.binding,
+                Binding::Ready | Binding::Unbound | Binding::Failed(_)
+            )
         {
             return;
         }
@@ -130,10 +140,10 @@ impl Queue {
         }
         let op = self.slots[slot as usize].op;
         match &pair.binding {
-            Binding::Ready => return self.start_run(slot),
+            Binding::Ready => self.start_run(slot),
             Binding::Failed(error) => {
                 let error = error.clone();
-                return self.fail(slot, -error.errno, XCOPY_REASON_FAILED, 0);
+                self.fail(slot, -error.errno, XCOPY_REASON_FAILED, 0);
             }
             Binding::Unbound => {
                 pair.waiting.push(slot);
@@ -155,7 +165,10 @@ impl Queue {
             let (context, shared) = (self.context.clone(), self.shared.clone());
             let job = Box::new(move || {
                 let result = probe_guarded(&context, src.as_ref(), dst.as_ref());
-                shared.send(Mail::Route { route: index, result });
+                shared.send(Mail::Route {
+                    route: index,
+                    result,
+                });
             });
             if self.context.pool.run(job) {
                 return;
@@ -186,17 +199,28 @@ impl Queue {
     /// Opens what AFFINE plugins have to open on this queue, then goes on.
     fn open_affine(&mut self, index: u32) {
         let pair = &self.pairs[index as usize];
+        if matches!(
+            pair.binding,
+            Binding::Judging | Binding::Ready | Binding::Failed(_)
+        ) {
+            return;
+        }
         let mut failure = None;
         let mut waits = false;
         for device in [pair.src.clone(), pair.dst.clone()].into_iter().flatten() {
-            let Some(plugin) = device.native_plugin().filter(|p| p.model() == XCOPY_MODEL_AFFINE)
+            let Some(plugin) = device
+                .native_plugin()
+                .filter(|p| p.model() == XCOPY_MODEL_AFFINE)
             else {
                 continue;
             };
             match self.affine_device(&device, &plugin) {
                 Ok(at) => match self.affine[at].handle {
                     None => {
-                        self.affine[at].waiting.push(index);
+                        let waiting = &mut self.affine[at].waiting;
+                        if !waiting.contains(&index) {
+                            waiting.push(index);
+                        }
                         waits = true;
                     }
                     Some(Err(errno)) => {
@@ -263,14 +287,19 @@ impl Queue {
         if !self.control(command) {
             device.affine_opens.fetch_sub(1, Ordering::AcqRel);
             self.affine.pop();
-            return Err(Error::new(libc::EAGAIN, "no command is free to open the device: poll"));
+            return Err(Error::new(
+                libc::EAGAIN,
+                "no command is free to open the device: poll",
+            ));
         }
         Ok(at)
     }
 
     /// An AFFINE plugin opened, or refused, a device.
     pub(super) fn on_opened(&mut self, device: u32, answer: &Answer) {
-        let Some(at) = self.affine.iter().position(|a| a.device.handle == device) else { return };
+        let Some(at) = self.affine.iter().position(|a| a.device.handle == device) else {
+            return;
+        };
         let entry = &mut self.affine[at];
         let waiting = std::mem::take(&mut entry.waiting);
         if answer.status == 0 {
@@ -286,7 +315,11 @@ impl Queue {
             self.open_affine(pair);
         }
         let gone = |a: &AffineDevice| a.device.is_dead() && matches!(a.handle, Some(Ok(_)));
-        if let Some(at) = self.affine.iter().position(|a| a.device.handle == device && gone(a)) {
+        if let Some(at) = self
+            .affine
+            .iter()
+            .position(|a| a.device.handle == device && gone(a))
+        {
             let device = self.affine[at].device.clone();
             self.on_closed(&device);
         }
@@ -349,18 +382,26 @@ impl Queue {
 
     /// An AFFINE plugin judged a pair.
     pub(super) fn on_judged(&mut self, index: u32, plugin: u32, answer: &Answer) {
-        let Some(call) = self.pairs[index as usize].probe.take() else { return };
+        let Some(call) = self.pairs[index as usize].probe.take() else {
+            return;
+        };
         let failed = (answer.status != 0).then_some(answer.status);
         let owner = self.plugins[plugin as usize].plugin.clone();
         let (src, dst) = {
             let pair = &self.pairs[index as usize];
             let handle = |device: &Option<Arc<Device>>| {
                 let device = device.as_ref()?;
-                let entry = self.affine.iter().find(|a| Arc::ptr_eq(&a.device, device))?;
+                let entry = self
+                    .affine
+                    .iter()
+                    .find(|a| Arc::ptr_eq(&a.device, device))?;
                 entry.handle?.ok()
             };
             let null = PluginHandle(std::ptr::null_mut());
-            (handle(&pair.src).unwrap_or(null), handle(&pair.dst).unwrap_or(null))
+            (
+                handle(&pair.src).unwrap_or(null),
+                handle(&pair.dst).unwrap_or(null),
+            )
         };
         let verdicts: Vec<RouteMethod> = owner
             .methods()
@@ -383,22 +424,28 @@ impl Queue {
                 dst,
             })
             .collect();
-        self.context.remember_affine(self.pairs[index as usize].key, verdicts.clone());
+        self.context
+            .remember_affine(self.pairs[index as usize].key, verdicts.clone());
         self.bind(index, &verdicts);
     }
 
     /// Binds a pair's methods, from its route and what an AFFINE plugin said.
     fn bind(&mut self, index: u32, affine: &[RouteMethod]) {
-        let Some(route) = self.pairs[index as usize].route.take() else { return };
+        let Some(route) = self.pairs[index as usize].route.take() else {
+            return;
+        };
         let mut verdicts = route.methods.clone();
-        let (src_end, dst_end) =
-            (self.host_end(index, &route.src, true), self.host_end(index, &route.dst, false));
+        let (src_end, dst_end) = (
+            self.host_end(index, &route.src, true),
+            self.host_end(index, &route.dst, false),
+        );
         if affine_end(&self.pairs[index as usize]) {
             verdicts.retain(|m| m.plugin.is_some());
             verdicts.extend(affine.iter().cloned());
-            if let (Some(_), Some(_)) =
-                (&self.pairs[index as usize].src, &self.pairs[index as usize].dst)
-            {
+            if let (Some(_), Some(_)) = (
+                &self.pairs[index as usize].src,
+                &self.pairs[index as usize].dst,
+            ) {
                 verdicts.push(route::host_method(&src_end, &dst_end));
             }
             route::sort(&mut verdicts);
@@ -408,8 +455,11 @@ impl Queue {
         let result = self.bind_methods(index, &verdicts, &src_end, &dst_end);
         let pair = &mut self.pairs[index as usize];
         pair.same_storage = same_storage;
-        pair.recheck_ns =
-            if verdicts.iter().all(|m| m.usable) { u64::MAX } else { route.recheck_ns };
+        pair.recheck_ns = if verdicts.iter().all(|m| m.usable) {
+            u64::MAX
+        } else {
+            route.recheck_ns
+        };
         pair.verdicts = verdicts;
         (pair.src_end, pair.dst_end) = (src_end, dst_end);
         self.bound(index, result);
@@ -424,7 +474,9 @@ impl Queue {
     ) -> Result<()> {
         let now = coarse_ns();
         let storage = |device: &Option<Arc<Device>>| {
-            device.as_ref().map_or(crate::device::Storage::Unknown(0), |d| d.identity().storage)
+            device
+                .as_ref()
+                .map_or(crate::device::Storage::Unknown(0), |d| d.identity().storage)
         };
         let pair = &self.pairs[index as usize];
         let (src, dst) = (storage(&pair.src), storage(&pair.dst));
@@ -432,9 +484,10 @@ impl Queue {
         let mut host = None;
         for verdict in verdicts.iter().filter(|m| m.usable) {
             let (plugin, queued) = match &verdict.plugin {
-                Some(plugin) => {
-                    (self.plugin_queue(plugin)?, plugin.model() != XCOPY_MODEL_BLOCKING)
-                }
+                Some(plugin) => (
+                    self.plugin_queue(plugin)?,
+                    plugin.model() != XCOPY_MODEL_BLOCKING,
+                ),
                 None => (NO_PLUGIN, false),
             };
             let memory = self.context.memory.of(src, dst, verdict.id);
@@ -462,7 +515,9 @@ impl Queue {
                 ),
                 limits,
                 in_flight: 0,
-                rests: memory.resting(now).map(|why| (now + self.context.retry_after_ns(), why)),
+                rests: memory
+                    .resting(now)
+                    .map(|why| (now + self.context.retry_after_ns(), why)),
                 memory,
                 why_not_better: why_not_better(verdicts, verdict),
             });
@@ -484,7 +539,9 @@ impl Queue {
     fn host_end(&self, index: u32, end: &Endpoint, is_src: bool) -> Endpoint {
         let pair = &self.pairs[index as usize];
         let device = if is_src { &pair.src } else { &pair.dst };
-        let Some(device) = device else { return end.clone() };
+        let Some(device) = device else {
+            return end.clone();
+        };
         let Some(entry) = self.affine.iter().find(|a| Arc::ptr_eq(&a.device, device)) else {
             return end.clone();
         };
@@ -547,13 +604,20 @@ impl Queue {
         }
         let index = self.plugins.len() as u32;
         let flags = self.options.flags;
-        self.plugins.push(PluginQueue::new(plugin.clone(), &self.shared, index, flags)?);
+        self.plugins.push(PluginQueue::new(
+            plugin.clone(),
+            &self.shared,
+            index,
+            flags,
+        )?);
         Ok(index)
     }
 
     /// Sends an AFFINE plugin a command that is no request's; false if none is free.
     fn control(&mut self, command: ControlCommand) -> bool {
-        let Some(cell_index) = self.free_cells.pop() else { return false };
+        let Some(cell_index) = self.free_cells.pop() else {
+            return false;
+        };
         let cookie = self.shared.launch(cell_index);
         let cell = &self.shared.cells[cell_index as usize];
         cell.errand.set(Errand {
@@ -613,11 +677,17 @@ impl Queue {
     }
 
     fn close_affine(&mut self, device: &Arc<Device>) {
-        let Some(at) = self.affine.iter().position(|a| Arc::ptr_eq(&a.device, device)) else {
+        let Some(at) = self
+            .affine
+            .iter()
+            .position(|a| Arc::ptr_eq(&a.device, device))
+        else {
             return;
         };
         let entry = &mut self.affine[at];
-        let Some(Ok(handle)) = entry.handle else { return };
+        let Some(Ok(handle)) = entry.handle else {
+            return;
+        };
         if std::mem::replace(&mut entry.closing, true) {
             return;
         }
@@ -637,7 +707,9 @@ impl Queue {
 
     /// An AFFINE plugin closed a device.
     pub(super) fn on_affine_closed(&mut self, device: u32) {
-        let Some(at) = self.affine.iter().position(|a| a.device.handle == device) else { return };
+        let Some(at) = self.affine.iter().position(|a| a.device.handle == device) else {
+            return;
+        };
         let entry = self.affine.remove(at);
         entry.device.affine_opens.fetch_sub(1, Ordering::AcqRel);
         self.context.release_if_idle(&entry.device);
@@ -681,17 +753,23 @@ struct ControlCommand {
 
 /// `Device::state` of both ends.
 pub(super) fn states_of(pair: &Pair) -> (u32, u32) {
-    (route::generation(pair.src.as_ref()), route::generation(pair.dst.as_ref()))
+    (
+        route::generation(pair.src.as_ref()),
+        route::generation(pair.dst.as_ref()),
+    )
 }
 
 fn affine_end(pair: &Pair) -> bool {
-    [&pair.src, &pair.dst].into_iter().flatten().any(|device| match device.origin() {
-        Some(origin) => match origin.as_ref() {
-            Origin::Native { plugin, .. } => plugin.model() == XCOPY_MODEL_AFFINE,
-            Origin::Kernel(_) => false,
-        },
-        None => false,
-    })
+    [&pair.src, &pair.dst]
+        .into_iter()
+        .flatten()
+        .any(|device| match device.origin() {
+            Some(origin) => match origin.as_ref() {
+                Origin::Native { plugin, .. } => plugin.model() == XCOPY_MODEL_AFFINE,
+                Origin::Kernel(_) => false,
+            },
+            None => false,
+        })
 }
 
 /// Why the best method above `chosen` cannot be used.
@@ -766,8 +844,7 @@ fn probe_guarded(
     src: Option<&Arc<Device>>,
     dst: Option<&Arc<Device>>,
 ) -> Result<Arc<Route>> {
-    xcopy_abi::guard::guard(
-        Err(Error::new(libc::EFAULT, "the probe panicked")),
-        || context.route(src, dst),
-    )
+    xcopy_abi::guard::guard(Err(Error::new(libc::EFAULT, "the probe panicked")), || {
+        context.route(src, dst)
+    })
 }

@@ -88,14 +88,20 @@ impl Context {
             return Err(Error::new(libc::EINVAL, "context flags must be 0"));
         }
         if options.alloc.is_some() != options.free.is_some() {
-            return Err(Error::new(libc::EINVAL, "give both alloc and free, or neither"));
+            return Err(Error::new(
+                libc::EINVAL,
+                "give both alloc and free, or neither",
+            ));
         }
         if options.pool_threads > 1024 {
             return Err(Error::new(libc::EINVAL, "pool_threads: 1,024 at most"));
         }
         register_membarrier();
         let seed = CONTEXTS.fetch_add(1, Ordering::Relaxed).wrapping_mul(2654);
-        let hook = ThreadHook { hook: options.thread_start, ctx: options.thread_ctx };
+        let hook = ThreadHook {
+            hook: options.thread_start,
+            ctx: options.thread_ctx,
+        };
         Ok(Arc::new(Context {
             fork: ForkGuard::new()?,
             registry: Registry::new(),
@@ -130,7 +136,11 @@ impl Context {
     /// Methods that the context allows, as a mask.
     #[inline]
     pub fn allowed(&self) -> u32 {
-        if self.options.methods == 0 { u32::MAX } else { self.options.methods }
+        if self.options.methods == 0 {
+            u32::MAX
+        } else {
+            self.options.methods
+        }
     }
 
     /// Nanoseconds for which a failed method rests.
@@ -140,25 +150,33 @@ impl Context {
 
     /// The allocator that plugins reach through the host table.
     pub fn allocator(&self) -> (xcopy_alloc_fn, xcopy_free_fn, *mut c_void) {
-        (self.options.alloc, self.options.free, self.options.alloc_ctx)
+        (
+            self.options.alloc,
+            self.options.free,
+            self.options.alloc_ctx,
+        )
     }
 
     /// Logs a message.
     pub fn log(&self, level: u32, message: &str) {
         if level <= self.options.log_level && self.options.log.is_some() {
             let text = CString::new(message.replace('\0', " ")).unwrap_or_default();
-            self.log_raw(level, text.as_ptr());
+            // SAFETY: a CString of our own.
+            unsafe { self.log_raw(level, text.as_ptr()) };
         }
     }
 
     /// Logs a C string.
-    pub fn log_raw(&self, level: u32, message: *const c_char) {
+    ///
+    /// # Safety
+    /// `message` is NUL-terminated and outlives the call.
+    pub unsafe fn log_raw(&self, level: u32, message: *const c_char) {
         if level > self.options.log_level {
             return;
         }
         if let Some(log) = self.options.log {
-            // SAFETY: the caller gave the function for this, and the message is
-            // NUL-terminated and outlives the call.
+            // SAFETY: the context's owner gave the function for this; the message by
+            // the caller's word.
             unsafe { log(self.options.log_ctx, level, message) };
         }
     }
@@ -170,7 +188,8 @@ impl Context {
 
     /// Loads one plugin by name or path.
     pub fn load_plugin(self: &Arc<Self>, name_or_path: &str) -> Result<()> {
-        self.registry.load(name_or_path, &services::HOST, self.host_ctx())?;
+        self.registry
+            .load(name_or_path, &services::HOST, self.host_ctx())?;
         self.new_epoch();
         Ok(())
     }
@@ -178,7 +197,8 @@ impl Context {
     /// Loads all plugins of a directory; answers how many.
     pub fn load_plugins(self: &Arc<Self>, directory: Option<&std::path::Path>) -> Result<u32> {
         let (loaded, failures) =
-            self.registry.load_all(directory, &services::HOST, self.host_ctx())?;
+            self.registry
+                .load_all(directory, &services::HOST, self.host_ctx())?;
         for (path, error) in &failures {
             self.log(XCOPY_LOG_WARNING, &format!("{}: {error}", path.display()));
         }
@@ -188,7 +208,8 @@ impl Context {
 
     /// Registers a plugin that is linked in.
     pub fn register_plugin(self: &Arc<Self>, init: xcopy_plugin_init_fn) -> Result<()> {
-        self.registry.register(init, &services::HOST, self.host_ctx())?;
+        self.registry
+            .register(init, &services::HOST, self.host_ctx())?;
         self.new_epoch();
         Ok(())
     }
@@ -229,7 +250,10 @@ impl Context {
     ) -> Result<Arc<Device>> {
         check_open_flags(flags)?;
         let plugin = self.registry.by_name(plugin).ok_or_else(|| {
-            Error::new(libc::ENOENT, format!("no plugin {plugin} is registered: load it first"))
+            Error::new(
+                libc::ENOENT,
+                format!("no plugin {plugin} is registered: load it first"),
+            )
         })?;
         if plugin.table().flags & XCOPY_PLUGIN_NATIVE == 0 {
             return Err(Error::new(
@@ -237,17 +261,24 @@ impl Context {
                 format!("plugin {} takes no native handles", plugin.name()),
             ));
         }
-        self.add_native(plugin, CString::default(), CString::default(), PluginHandle(native), flags)
+        self.add_native(
+            plugin,
+            CString::default(),
+            CString::default(),
+            PluginHandle(native),
+            flags,
+        )
     }
 
-    fn add_kernel(
-        &self,
-        kernel: KernelDevice,
-        name: CString,
-        flags: u32,
-    ) -> Result<Arc<Device>> {
-        self.devices
-            .insert(|handle| Ok(Device::new(handle, flags, name, Origin::Kernel(kernel))))
+    fn add_kernel(&self, kernel: KernelDevice, name: CString, flags: u32) -> Result<Arc<Device>> {
+        self.devices.insert(|handle| {
+            Ok(Device::new(
+                handle,
+                flags,
+                name,
+                Origin::Kernel(Box::new(kernel)),
+            ))
+        })
     }
 
     fn add_native(
@@ -260,15 +291,23 @@ impl Context {
     ) -> Result<Arc<Device>> {
         let index = self.plugin_index(&plugin);
         let affine = plugin.model() == XCOPY_MODEL_AFFINE;
-        let origin = Origin::Native { plugin: plugin.clone(), spec, native };
-        let device =
-            self.devices.insert(|handle| Ok(Device::new(handle, flags, name, origin)))?;
+        let origin = Origin::Native {
+            plugin: plugin.clone(),
+            spec,
+            native,
+        };
+        let device = self
+            .devices
+            .insert(|handle| Ok(Device::new(handle, flags, name, origin)))?;
         if affine {
             return Ok(device);
         }
         let attachment = device.attach(&plugin)?;
         let refusal = match &attachment.handle {
-            Err((_, text)) => Some(Error::new(libc::EINVAL, format!("{}: {text}", plugin.name()))),
+            Err((_, text)) => Some(Error::new(
+                libc::EINVAL,
+                format!("{}: {text}", plugin.name()),
+            )),
             Ok(_) if attachment.props.read_only == 1 && flags & XCOPY_OPEN_WRITE != 0 => {
                 Some(Error::new(libc::EROFS, "the device is read-only"))
             }
@@ -287,7 +326,10 @@ impl Context {
     /// A number for a plugin, for identities.
     pub fn plugin_index(&self, plugin: &Arc<crate::plugin::Plugin>) -> u16 {
         let plugins = self.registry.plugins();
-        plugins.iter().position(|p| Arc::ptr_eq(p, plugin)).unwrap_or(0) as u16
+        plugins
+            .iter()
+            .position(|p| Arc::ptr_eq(p, plugin))
+            .unwrap_or(0) as u16
     }
 
     /// The live device that `handle` names.
@@ -300,7 +342,9 @@ impl Context {
 
     /// The token that `handle` names.
     pub fn token(&self, handle: u32) -> Result<Arc<Token>> {
-        self.tokens.get(handle).ok_or_else(|| bad_handle("token", handle))
+        self.tokens
+            .get(handle)
+            .ok_or_else(|| bad_handle("token", handle))
     }
 
     /// Closes a device; true if it was released at once.
@@ -337,7 +381,10 @@ impl Context {
 
     /// Requests in flight that touch `handle`, over all queues.
     pub fn device_in_flight(&self, handle: u32) -> u32 {
-        self.queues().iter().map(|queue| queue.device_in_flight(handle)).sum()
+        self.queues()
+            .iter()
+            .map(|queue| queue.device_in_flight(handle))
+            .sum()
     }
 
     /// Forgets verdicts and limits of a device and looks at it again. May block.
@@ -356,8 +403,14 @@ impl Context {
 
     fn forget_pairs_of(&self, handle: u32) {
         let touches = |key: &PairKey| key.0 == handle || key.1 == handle;
-        self.routes.lock().unwrap_or_else(|e| e.into_inner()).retain(|key, _| !touches(key));
-        self.affine.lock().unwrap_or_else(|e| e.into_inner()).retain(|key, _| !touches(key));
+        self.routes
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .retain(|key, _| !touches(key));
+        self.affine
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .retain(|key, _| !touches(key));
     }
 
     /// Makes queues look at their routes again.
@@ -405,13 +458,19 @@ impl Context {
         }
         let route = Arc::new(route?);
         let key = (src.map_or(0, |d| d.handle), dst.map_or(0, |d| d.handle));
-        self.routes.lock().unwrap_or_else(|e| e.into_inner()).insert(key, route.clone());
+        self.routes
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .insert(key, route.clone());
         Ok(route)
     }
 
     /// Remembers what AFFINE plugins said of a pair on some queue, for queries.
     pub fn remember_affine(&self, key: PairKey, methods: Vec<RouteMethod>) {
-        self.affine.lock().unwrap_or_else(|e| e.into_inner()).insert(key, methods);
+        self.affine
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .insert(key, methods);
     }
 
     /// All verdicts on a pair, best first. May block.
@@ -471,7 +530,10 @@ impl Context {
     /// Closes what is open and ends the pool. Fails while a queue lives.
     pub fn shut_down(&self) -> Result<()> {
         if !self.queues().is_empty() {
-            return Err(Error::new(libc::EBUSY, "destroy the context's queues first"));
+            return Err(Error::new(
+                libc::EBUSY,
+                "destroy the context's queues first",
+            ));
         }
         for device in self.devices.all() {
             device.kill();
@@ -501,7 +563,10 @@ fn bad_handle(what: &str, handle: u32) -> Error {
 
 fn check_open_flags(flags: u32) -> Result<()> {
     if flags & !XCOPY_OPEN_ALL != 0 {
-        return Err(Error::new(libc::EINVAL, format!("unknown open flags {flags:#x}")));
+        return Err(Error::new(
+            libc::EINVAL,
+            format!("unknown open flags {flags:#x}"),
+        ));
     }
     if flags & (XCOPY_OPEN_READ | XCOPY_OPEN_WRITE) == 0 {
         return Err(Error::new(
@@ -517,7 +582,14 @@ const MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED: i32 = 1 << 4;
 
 fn register_membarrier() {
     // SAFETY: membarrier takes no pointers.
-    unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) };
+    unsafe {
+        libc::syscall(
+            libc::SYS_membarrier,
+            MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED,
+            0,
+            0,
+        )
+    };
 }
 
 /// A full fence on every running thread of the process, so that a submitter's

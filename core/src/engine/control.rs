@@ -53,8 +53,10 @@ impl Queue {
     /// Answers a request before it is settled.
     fn abandon(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
-        let running =
-            matches!(slot.stage, Stage::Run | Stage::CacheFlush | Stage::CacheDrop | Stage::Durable);
+        let running = matches!(
+            slot.stage,
+            Stage::Run | Stage::CacheFlush | Stage::CacheDrop | Stage::Durable
+        );
         if !running || (slot.in_flight == 0 && !slot.chore) {
             return;
         }
@@ -64,7 +66,10 @@ impl Queue {
 
     /// A forced destroy answers nobody, but the caller's report is filled.
     pub(super) fn abandon_for_destroy(&mut self, index: u32) {
-        if matches!(self.slots[index as usize].stage, Stage::Ready | Stage::Abandoned) {
+        if matches!(
+            self.slots[index as usize].stage,
+            Stage::Ready | Stage::Abandoned
+        ) {
             return;
         }
         self.fail(index, -libc::ECANCELED, XCOPY_REASON_DESTROYED, 0);
@@ -89,7 +94,9 @@ impl Queue {
     /// Checks a slice of a long list; the request goes on when all is checked.
     pub(super) fn scan(&mut self, index: u32, slice: u64) {
         let slot = &mut self.slots[index as usize];
-        let Some(mut scan) = slot.extra().scan.take() else { return };
+        let Some(mut scan) = slot.extra().scan.take() else {
+            return;
+        };
         let source = slot.source();
         let Some(finding) = scan.step(&source, slice) else {
             slot.extra().scan = Some(scan);
@@ -108,7 +115,9 @@ impl Queue {
             return self.fail(index, -error.errno, reason, 0);
         }
         slot.total = scan.total_bytes();
-        self.shared.faces[index as usize].total.store(slot.total, Ordering::Relaxed);
+        self.shared.faces[index as usize]
+            .total
+            .store(slot.total, Ordering::Relaxed);
         slot.stage = Stage::WaitRoute;
         self.scans -= 1;
         self.enter(index);
@@ -128,7 +137,9 @@ impl Queue {
         let (src, dst) = (kernel(&pair.src), kernel(&pair.dst));
         slot.stage = stage;
         slot.chore = true;
-        let seq = self.shared.faces[index as usize].seq.load(Ordering::Relaxed);
+        let seq = self.shared.faces[index as usize]
+            .seq
+            .load(Ordering::Relaxed);
         let shared = self.shared.clone();
         let job = Box::new(move || {
             let mut flags = 0;
@@ -136,7 +147,9 @@ impl Queue {
             let ends = [(src, src_span, false), (dst, dst_span, true)];
             for (origin, (offset, length), is_dst) in ends {
                 let Some(origin) = origin else { continue };
-                let super::devices::Origin::Kernel(kernel) = origin.as_ref() else { continue };
+                let super::devices::Origin::Kernel(kernel) = origin.as_ref() else {
+                    continue;
+                };
                 if stage == Stage::CacheDrop && !is_dst {
                     continue;
                 }
@@ -146,16 +159,27 @@ impl Queue {
                     Some(Err(error)) => status = -error.errno,
                     None => flags |= XCOPY_CPL_CACHE_UNVERIFIED,
                 }
-                if is_dst && drop_range(kernel, offset, length) == Dropped::Unverified
+                if is_dst
+                    && drop_range(kernel, offset, length) == Dropped::Unverified
                     && stage == Stage::CacheDrop
                 {
                     flags |= XCOPY_CPL_CACHE_UNVERIFIED;
                 }
             }
-            shared.send(Mail::Chore { slot: index, seq, status, flags });
+            shared.send(Mail::Chore {
+                slot: index,
+                seq,
+                status,
+                flags,
+            });
         });
         if !self.context.pool.run(job) {
-            let mail = Mail::Chore { slot: index, seq, status: -libc::ENOTCONN, flags: 0 };
+            let mail = Mail::Chore {
+                slot: index,
+                seq,
+                status: -libc::ENOTCONN,
+                flags: 0,
+            };
             self.shared.send(mail);
         }
     }
@@ -165,8 +189,18 @@ impl Queue {
 fn hulls(source: &crate::plan::Source) -> ((u64, u64), (u64, u64)) {
     let hull = |base: u64, offset: fn(&xcopy_range) -> u64| {
         let start = source.ranges.iter().map(offset).min().unwrap_or(0);
-        let end = source.ranges.iter().map(|r| offset(r).saturating_add(r.length)).max();
-        (base.wrapping_add(start), end.unwrap_or(0).saturating_sub(start))
+        let end = source
+            .ranges
+            .iter()
+            .map(|r| offset(r).saturating_add(r.length))
+            .max();
+        (
+            base.wrapping_add(start),
+            end.unwrap_or(0).saturating_sub(start),
+        )
     };
-    (hull(source.src_base, |r| r.src_offset), hull(source.dst_base, |r| r.dst_offset))
+    (
+        hull(source.src_base, |r| r.src_offset),
+        hull(source.dst_base, |r| r.dst_offset),
+    )
 }

@@ -33,7 +33,7 @@ pub struct Attachment {
 /// Where a device comes from.
 pub enum Origin {
     /// The kernel knows it.
-    Kernel(KernelDevice),
+    Kernel(Box<KernelDevice>),
     /// A plugin opens it, from a spec or the caller's pointer.
     Native {
         /// The plugin.
@@ -96,8 +96,10 @@ impl Device {
                 )
             }
             Origin::Native { .. } => {
-                let identity =
-                    Identity { storage: Storage::Unknown(u64::from(handle)), offset: 0 };
+                let identity = Identity {
+                    storage: Storage::Unknown(u64::from(handle)),
+                    offset: 0,
+                };
                 (-1, XCOPY_KIND_NATIVE, u64::MAX, 1, 1, identity)
             }
         };
@@ -157,7 +159,10 @@ impl Device {
 
     /// Where the device comes from, unless it was released.
     pub fn origin(&self) -> Option<Arc<Origin>> {
-        self.origin.lock().unwrap_or_else(|e| e.into_inner()).clone()
+        self.origin
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .clone()
     }
 
     /// Which storage it is.
@@ -184,7 +189,10 @@ impl Device {
         self.size.store(props.size_bytes, Ordering::Release);
         if props.identity != 0 {
             *self.identity.lock().unwrap_or_else(|e| e.into_inner()) = Identity {
-                storage: Storage::Native { plugin: plugin_index, id: props.identity },
+                storage: Storage::Native {
+                    plugin: plugin_index,
+                    id: props.identity,
+                },
                 offset: props.identity_offset,
             };
         }
@@ -201,7 +209,11 @@ impl Device {
         };
         let mut props = xcopy_device_props::default();
         let handle = open_by(plugin, self, &origin, &mut props);
-        let attachment = Attachment { plugin: plugin.clone(), handle, props };
+        let attachment = Attachment {
+            plugin: plugin.clone(),
+            handle,
+            props,
+        };
         attachments.push(attachment.clone());
         Ok(attachment)
     }
@@ -228,8 +240,13 @@ impl Device {
         if events & XCOPY_EVENT_RESIZED != 0 && size != 0 {
             self.size.store(size, Ordering::Release);
         }
-        let sticky = if events & XCOPY_EVENT_REMOVED != 0 { REMOVED_FOR_GOOD } else { 0 };
-        self.events.fetch_or((events & 7) | sticky, Ordering::Release);
+        let sticky = if events & XCOPY_EVENT_REMOVED != 0 {
+            REMOVED_FOR_GOOD
+        } else {
+            0
+        };
+        self.events
+            .fetch_or((events & 7) | sticky, Ordering::Release);
         self.outdate();
     }
 
@@ -250,8 +267,7 @@ impl Device {
         }
         let mut attachments = self.attachments.lock().unwrap_or_else(|e| e.into_inner());
         for attachment in attachments.drain(..) {
-            if let (Ok(handle), Some(close)) =
-                (attachment.handle, attachment.plugin.table().close)
+            if let (Ok(handle), Some(close)) = (attachment.handle, attachment.plugin.table().close)
             {
                 // SAFETY: `open` of the same plugin gave the handle, no command
                 // uses it (the caller saw zero in flight), and it is closed once.
@@ -336,7 +352,11 @@ pub fn describe(device: &Arc<Device>, origin: &Origin) -> xcopy_device_desc {
 
 /// A NUL-terminated field as text.
 pub fn text_of(field: &[core::ffi::c_char]) -> String {
-    let bytes: Vec<u8> = field.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
+    let bytes: Vec<u8> = field
+        .iter()
+        .take_while(|c| **c != 0)
+        .map(|c| *c as u8)
+        .collect();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
@@ -364,7 +384,10 @@ impl<T> Table<T> {
         Table {
             kind,
             first_generation: 1 + seed % (GENERATION_MAX / 2),
-            slots: Mutex::new(Slots { entries: Vec::new(), free: Vec::new() }),
+            slots: Mutex::new(Slots {
+                entries: Vec::new(),
+                free: Vec::new(),
+            }),
         }
     }
 
@@ -405,14 +428,20 @@ impl<T> Table<T> {
     pub fn get(&self, handle: u32) -> Option<Arc<T>> {
         let slots = self.slots.lock().unwrap_or_else(|e| e.into_inner());
         let (generation, value) = slots.entries.get(self.index(handle)?)?;
-        (*generation == generation_of(handle)).then(|| value.clone()).flatten()
+        (*generation == generation_of(handle))
+            .then(|| value.clone())
+            .flatten()
     }
 
     /// Whether `handle` was once given out by this table.
     pub fn was_known(&self, handle: u32) -> bool {
         let slots = self.slots.lock().unwrap_or_else(|e| e.into_inner());
-        let Some(index) = self.index(handle) else { return false };
-        let Some((generation, value)) = slots.entries.get(index) else { return false };
+        let Some(index) = self.index(handle) else {
+            return false;
+        };
+        let Some((generation, value)) = slots.entries.get(index) else {
+            return false;
+        };
         let asked = generation_of(handle);
         asked >= self.first_generation
             && (asked < *generation || (asked == *generation && value.is_some()))
@@ -437,7 +466,11 @@ impl<T> Table<T> {
     /// All that is in the table.
     pub fn all(&self) -> Vec<Arc<T>> {
         let slots = self.slots.lock().unwrap_or_else(|e| e.into_inner());
-        slots.entries.iter().filter_map(|(_, value)| value.clone()).collect()
+        slots
+            .entries
+            .iter()
+            .filter_map(|(_, value)| value.clone())
+            .collect()
     }
 
     fn index(&self, handle: u32) -> Option<usize> {

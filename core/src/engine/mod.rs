@@ -1,8 +1,9 @@
 //! The engine: the life of a request.
 //!
 //! `admit` validates it and reserves its completion's place; `bind` finds the
-//! methods of its pair; `dispatch` cuts it into commands; `settle` takes their
-//! ends, retries, falls back; `account` says the truth about what was done;
+//! methods of its pair; `dispatch` cuts it into commands, which `orders` gives to
+//! plugins, `by_host` to the pool, and `by_token` makes of tokens; `settle` takes
+//! their ends, retries, falls back; `durable` flushes; `account` says the truth about what was done;
 //! `control` is what interrupts. `queue` holds it together for the owner's
 //! thread, `shared` is what other threads see of it, `context` what all queues
 //! share.
@@ -10,13 +11,17 @@
 mod account;
 mod admit;
 mod bind;
+mod by_host;
+mod by_token;
 mod clock;
 pub mod context;
 mod control;
 pub mod devices;
 mod dispatch;
+mod durable;
 mod fork;
 mod memory;
+mod orders;
 mod pairs;
 mod plugin_queue;
 mod pool;

@@ -20,7 +20,11 @@ struct Annex {
 impl Annex {
     fn new(window: u32, max_ranges: u32, private: u32) -> Result<Annex> {
         // A single range lives in the command's own cell.
-        let ranges = if max_ranges > 1 { max_ranges as usize } else { 0 };
+        let ranges = if max_ranges > 1 {
+            max_ranges as usize
+        } else {
+            0
+        };
         let ranges_bytes = (ranges * size_of::<xcopy_range>()).next_multiple_of(16);
         let stride = ranges_bytes + (private as usize).next_multiple_of(16);
         let layout = stride
@@ -36,7 +40,12 @@ impl Annex {
                 Error::new(libc::ENOMEM, "no memory for commands: use a smaller window")
             })?)
         };
-        Ok(Annex { memory, layout, stride, ranges_bytes })
+        Ok(Annex {
+            memory,
+            layout,
+            stride,
+            ranges_bytes,
+        })
     }
 
     fn ranges(&self, index: u32) -> *mut xcopy_range {
@@ -53,7 +62,10 @@ impl Annex {
         match self.memory {
             // SAFETY: as above, and ranges_bytes is at most the stride.
             Some(memory) => unsafe {
-                memory.as_ptr().add(self.stride * index as usize + self.ranges_bytes).cast()
+                memory
+                    .as_ptr()
+                    .add(self.stride * index as usize + self.ranges_bytes)
+                    .cast()
             },
             None => std::ptr::null_mut(),
         }
@@ -97,7 +109,10 @@ impl PluginQueue {
         let window = shared.cells.len() as u32;
         let annex = Annex::new(window, table.max_ranges, table.cmd_private)?;
         let (submit, poll) = (table.submit, table.poll);
-        let host = Box::into_raw(Box::new(HostQueue { shared: shared.clone(), plugin: index }));
+        let host = Box::into_raw(Box::new(HostQueue {
+            shared: shared.clone(),
+            plugin: index,
+        }));
         let mut handle = std::ptr::null_mut();
         if plugin.model() != XCOPY_MODEL_BLOCKING {
             let options = xcopy_plugin_queue_options {
@@ -119,7 +134,11 @@ impl PluginQueue {
                 drop(unsafe { Box::from_raw(host) });
                 return Err(Error::new(
                     -status,
-                    format!("plugin {} cannot make a queue: error {}", plugin.name(), -status),
+                    format!(
+                        "plugin {} cannot make a queue: error {}",
+                        plugin.name(),
+                        -status
+                    ),
                 ));
             }
         }
@@ -163,7 +182,9 @@ impl PluginQueue {
     /// Offers the batch to the plugin. What it does not take stays, unless it
     /// refuses for good: then `refused` gets the commands, with the errno.
     pub fn flush(&mut self, shared: &QueueShared, mut refused: impl FnMut(*mut xcopy_cmd, i32)) {
-        let (Some(submit), n) = (self.submit, self.batch.len()) else { return };
+        let (Some(submit), n) = (self.submit, self.batch.len()) else {
+            return;
+        };
         if n == 0 {
             return;
         }
@@ -178,7 +199,10 @@ impl PluginQueue {
                 self.batch.clear();
             }
             Err(_) => {
-                if !matches!(-taken, libc::EAGAIN | libc::EBUSY | libc::EINTR | libc::ENOBUFS) {
+                if !matches!(
+                    -taken,
+                    libc::EAGAIN | libc::EBUSY | libc::EINTR | libc::ENOBUFS
+                ) {
                     for command in self.batch.drain(..) {
                         refused(command, taken);
                     }
@@ -229,9 +253,10 @@ impl PluginQueue {
 
     /// Asks a command to end early.
     pub fn cancel(&self, command: *mut xcopy_cmd) {
-        if let (Some(cancel), false) =
-            (self.plugin.table().cancel, self.plugin.model() == XCOPY_MODEL_BLOCKING)
-        {
+        if let (Some(cancel), false) = (
+            self.plugin.table().cancel,
+            self.plugin.model() == XCOPY_MODEL_BLOCKING,
+        ) {
             // SAFETY: as in `poll`; the command flies in this queue.
             unsafe { cancel(self.handle, command) };
         }

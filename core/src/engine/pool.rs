@@ -63,7 +63,9 @@ impl Pool {
     /// be no thread.
     pub fn run(&self, job: Job) -> bool {
         let sender = self.sender.lock().unwrap_or_else(|e| e.into_inner());
-        let Some(sender) = sender.as_ref() else { return false };
+        let Some(sender) = sender.as_ref() else {
+            return false;
+        };
         if !self.ensure_thread() {
             return false;
         }
@@ -79,23 +81,25 @@ impl Pool {
         }
         let (receiver, hook) = (self.receiver.clone(), self.hook);
         let (idle, busy) = (self.idle.clone(), self.busy.clone());
-        let spawned = std::thread::Builder::new().name("xcopy-pool".into()).spawn(move || {
-            block_signals();
-            let hook = hook;
-            if let Some(function) = hook.hook {
-                // SAFETY: the caller gave the function for exactly this call.
-                unsafe { function(hook.ctx) };
-            }
-            loop {
-                idle.fetch_add(1, Ordering::Relaxed);
-                let job = receiver.recv();
-                idle.fetch_sub(1, Ordering::Relaxed);
-                let Ok(job) = job else { break };
-                busy.fetch_add(1, Ordering::Relaxed);
-                xcopy_abi::guard::guard((), job);
-                busy.fetch_sub(1, Ordering::Relaxed);
-            }
-        });
+        let spawned = std::thread::Builder::new()
+            .name("xcopy-pool".into())
+            .spawn(move || {
+                block_signals();
+                let hook = hook;
+                if let Some(function) = hook.hook {
+                    // SAFETY: the caller gave the function for exactly this call.
+                    unsafe { function(hook.ctx) };
+                }
+                loop {
+                    idle.fetch_add(1, Ordering::Relaxed);
+                    let job = receiver.recv();
+                    idle.fetch_sub(1, Ordering::Relaxed);
+                    let Ok(job) = job else { break };
+                    busy.fetch_add(1, Ordering::Relaxed);
+                    xcopy_abi::guard::guard((), job);
+                    busy.fetch_sub(1, Ordering::Relaxed);
+                }
+            });
         match spawned {
             Ok(thread) => threads.push(thread),
             Err(_) => return started > 0,
@@ -106,8 +110,7 @@ impl Pool {
     /// Ends the threads. One that hangs inside a plugin is left behind.
     pub fn shut_down(&self) {
         drop(self.sender.lock().unwrap_or_else(|e| e.into_inner()).take());
-        let threads =
-            std::mem::take(&mut *self.threads.lock().unwrap_or_else(|e| e.into_inner()));
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(|e| e.into_inner()));
         let me = std::thread::current().id();
         for thread in threads {
             if self.busy.load(Ordering::Relaxed) == 0 && thread.thread().id() != me {

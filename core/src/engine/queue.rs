@@ -75,7 +75,10 @@ impl Queue {
     /// A queue with these options, already checked for size.
     pub fn new(context: Arc<Context>, mut options: xcopy_queue_options) -> Result<Queue> {
         if options.flags & !XCOPY_QUEUE_PINNED != 0 || options.reserved != 0 {
-            return Err(Error::new(libc::EINVAL, "unknown queue flags, or reserved is not 0"));
+            return Err(Error::new(
+                libc::EINVAL,
+                "unknown queue flags, or reserved is not 0",
+            ));
         }
         if options.window == 0 {
             options.window = options.capacity;
@@ -143,8 +146,10 @@ impl Queue {
         n: u32,
     ) -> (u32, Option<Error>) {
         if self.shared.draining.load(Ordering::Acquire) {
-            let error =
-                Error::new(libc::ESHUTDOWN, "the queue is drained: xcopy_queue_resume opens it");
+            let error = Error::new(
+                libc::ESHUTDOWN,
+                "the queue is drained: xcopy_queue_resume opens it",
+            );
             return (0, Some(error));
         }
         let epoch = self.context.epoch.load(Ordering::Relaxed);
@@ -173,7 +178,10 @@ impl Queue {
             accepted += 1;
         }
         let in_flight = &self.shared.in_flight;
-        in_flight.store(in_flight.load(Ordering::Relaxed) + accepted, Ordering::Relaxed);
+        in_flight.store(
+            in_flight.load(Ordering::Relaxed) + accepted,
+            Ordering::Relaxed,
+        );
         add(&self.shared.stats.requests, u64::from(accepted));
         self.pump();
         self.flush();
@@ -199,7 +207,11 @@ impl Queue {
         self.plugins[index].flush(&shared, |command, status| {
             // SAFETY: staged by this queue; the plugin refused it.
             let cookie = unsafe { (*command).cookie };
-            let result = xcopy_result { cookie, status, ..Default::default() };
+            let result = xcopy_result {
+                cookie,
+                status,
+                ..Default::default()
+            };
             shared.complete_on_owner(plugin, &result);
         });
     }
@@ -258,7 +270,12 @@ impl Queue {
         while let Some(letter) = shared.next_mail() {
             match letter {
                 Mail::Route { route, result } => self.on_route(route, result),
-                Mail::Chore { slot, seq, status, flags } => {
+                Mail::Chore {
+                    slot,
+                    seq,
+                    status,
+                    flags,
+                } => {
                     self.on_chore(slot, seq, status, flags);
                 }
                 Mail::Cancel => self.cancel_asked(),
@@ -374,7 +391,9 @@ impl Queue {
             }
         }
         let ready = self.is_ready(true);
-        let _ = self.bell.set_deadline((self.timed > 0).then_some(self.earliest));
+        let _ = self
+            .bell
+            .set_deadline((self.timed > 0).then_some(self.earliest));
         self.bell.arm(&self.shared.lane, ready)
     }
 
@@ -388,7 +407,9 @@ impl Queue {
 
     fn settle_bell(&mut self) {
         let ready = self.is_ready(true);
-        let _ = self.bell.set_deadline((self.timed > 0).then_some(self.earliest));
+        let _ = self
+            .bell
+            .set_deadline((self.timed > 0).then_some(self.earliest));
         self.bell.settle(&self.shared.lane, ready);
     }
 
@@ -449,8 +470,12 @@ impl Queue {
             // buffers that a command may still write to must not be freed.
             std::mem::forget(std::mem::take(&mut self.buffers));
         } else {
-            let devices: Vec<_> =
-                self.pairs.iter().flat_map(|p| [p.src.clone(), p.dst.clone()]).flatten().collect();
+            let devices: Vec<_> = self
+                .pairs
+                .iter()
+                .flat_map(|p| [p.src.clone(), p.dst.clone()])
+                .flatten()
+                .collect();
             for device in devices {
                 self.context.release_if_idle(&device);
             }
@@ -497,7 +522,10 @@ unsafe fn write_completion(at: *mut u8, stride: usize, completion: &xcopy_comple
 }
 
 fn monotonic_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: a valid place for the answer.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64

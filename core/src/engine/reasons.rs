@@ -36,7 +36,10 @@ static TEXTS: [&CStr; XCOPY_REASON_COUNT as usize] = [
 
 /// A reason as a C string.
 pub fn c_text(reason: u16) -> &'static CStr {
-    TEXTS.get(usize::from(reason)).copied().unwrap_or(c"unknown reason")
+    TEXTS
+        .get(usize::from(reason))
+        .copied()
+        .unwrap_or(c"unknown reason")
 }
 
 /// A reason in words.
@@ -62,9 +65,7 @@ pub fn fault_detail(method: u16, fault: u32) -> u64 {
 pub fn detail_text(detail: u64) -> String {
     match detail >> XCOPY_DETAIL_DOMAIN_SHIFT {
         XCOPY_DETAIL_NONE => String::new(),
-        XCOPY_DETAIL_ERRNO => {
-            std::io::Error::from_raw_os_error(detail as u32 as i32).to_string()
-        }
+        XCOPY_DETAIL_ERRNO => std::io::Error::from_raw_os_error(detail as u32 as i32).to_string(),
         XCOPY_DETAIL_SCSI => format!(
             "SCSI status {:#04x}, host byte {:#04x}, sense {:x}h/{:02x}h/{:02x}h, segment {}",
             detail & 0xff,

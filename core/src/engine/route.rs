@@ -108,7 +108,15 @@ pub fn probe(
         if !concerns(&plugin, src, dst) {
             continue;
         }
-        judge(context, &plugin, src, dst, &mut methods, &mut recheck_ns, now)?;
+        judge(
+            context,
+            &plugin,
+            src,
+            dst,
+            &mut methods,
+            &mut recheck_ns,
+            now,
+        )?;
     }
     let source = endpoint(context, src)?;
     let destination = endpoint(context, dst)?;
@@ -134,10 +142,13 @@ pub fn sort(methods: &mut [RouteMethod]) {
 /// Whether a plugin could have anything to say on a pair: it opens both ends, or
 /// one end is its own.
 fn concerns(plugin: &Arc<Plugin>, src: Option<&Arc<Device>>, dst: Option<&Arc<Device>>) -> bool {
-    [src, dst].into_iter().flatten().all(|device| match device.native_plugin() {
-        Some(native) => Arc::ptr_eq(&native, plugin),
-        None => plugin.table().flags & XCOPY_PLUGIN_KERNEL != 0,
-    })
+    [src, dst]
+        .into_iter()
+        .flatten()
+        .all(|device| match device.native_plugin() {
+            Some(native) => Arc::ptr_eq(&native, plugin),
+            None => plugin.table().flags & XCOPY_PLUGIN_KERNEL != 0,
+        })
 }
 
 fn judge(
@@ -161,8 +172,10 @@ fn judge(
         }
     }
     if refused.is_none() && plugin.model() == XCOPY_MODEL_BLOCKING && !context.pool.exists() {
-        refused =
-            Some((XCOPY_REASON_NO_POOL, "create the context with pool_threads above 0".into()));
+        refused = Some((
+            XCOPY_REASON_NO_POOL,
+            "create the context with pool_threads above 0".into(),
+        ));
     }
     let mut verdicts = vec![xcopy_verdict::default(); plugin.methods().len()];
     if refused.is_none() {
@@ -199,7 +212,10 @@ fn ask(
     verdicts: &mut [xcopy_verdict],
 ) -> std::result::Result<(), (u16, String)> {
     let Some(probe) = plugin.table().probe else {
-        return Err((XCOPY_REASON_NOT_SUPPORTED, "the plugin judges no pairs".into()));
+        return Err((
+            XCOPY_REASON_NOT_SUPPORTED,
+            "the plugin judges no pairs".into(),
+        ));
     };
     // SAFETY: the handles are the plugin's own, the verdicts are as many as its
     // methods and outlive the call.
@@ -217,17 +233,26 @@ fn ask(
         0 => Ok(()),
         status => {
             let error = std::io::Error::from_raw_os_error(-status);
-            Err((XCOPY_REASON_FAILED, format!("the plugin's probe failed: {error}")))
+            Err((
+                XCOPY_REASON_FAILED,
+                format!("the plugin's probe failed: {error}"),
+            ))
         }
     }
 }
 
 fn endpoint(context: &Context, device: Option<&Arc<Device>>) -> Result<Endpoint> {
     let Some(device) = device else {
-        return Ok(Endpoint::None(XCOPY_REASON_WRONG_DEVICE, "there is no device".into()));
+        return Ok(Endpoint::None(
+            XCOPY_REASON_WRONG_DEVICE,
+            "there is no device".into(),
+        ));
     };
     let Some(origin) = device.origin() else {
-        return Err(crate::error::Error::new(libc::EBADF, "the device was closed"));
+        return Err(crate::error::Error::new(
+            libc::EBADF,
+            "the device was closed",
+        ));
     };
     match origin.as_ref() {
         Origin::Kernel(kernel) => Ok(if !context.pool.exists() {
@@ -241,11 +266,17 @@ fn endpoint(context: &Context, device: Option<&Arc<Device>>) -> Result<Endpoint>
                 "a character node takes commands, not reads and writes: open the block node".into(),
             )
         } else {
-            Endpoint::Kernel { fd: kernel.fd(), kind: device.kind }
+            Endpoint::Kernel {
+                fd: kernel.fd(),
+                kind: device.kind,
+            }
         }),
-        Origin::Native { plugin, .. } if plugin.model() == XCOPY_MODEL_AFFINE => Ok(
-            Endpoint::None(XCOPY_REASON_WRONG_DEVICE, "opened on its queue: prepare the pair".into()),
-        ),
+        Origin::Native { plugin, .. } if plugin.model() == XCOPY_MODEL_AFFINE => {
+            Ok(Endpoint::None(
+                XCOPY_REASON_WRONG_DEVICE,
+                "opened on its queue: prepare the pair".into(),
+            ))
+        }
         Origin::Native { plugin, .. } => Ok(plugin_endpoint(device.attach(plugin)?)),
     }
 }
@@ -254,9 +285,11 @@ fn endpoint(context: &Context, device: Option<&Arc<Device>>) -> Result<Endpoint>
 pub fn plugin_endpoint(attachment: Attachment) -> Endpoint {
     match attachment.handle {
         Err((reason, text)) => Endpoint::None(reason, text),
-        Ok(handle) => {
-            Endpoint::Plugin { plugin: attachment.plugin, handle, props: attachment.props }
-        }
+        Ok(handle) => Endpoint::Plugin {
+            plugin: attachment.plugin,
+            handle,
+            props: attachment.props,
+        },
     }
 }
 
@@ -275,7 +308,11 @@ pub fn host_method(src: &Endpoint, dst: &Endpoint) -> RouteMethod {
         usable: true,
         reason: 0,
         text: String::new(),
-        limits: xcopy_limits { max_bytes: HOST_MAX_BYTES, max_ranges: 1, ..Default::default() },
+        limits: xcopy_limits {
+            max_bytes: HOST_MAX_BYTES,
+            max_ranges: 1,
+            ..Default::default()
+        },
         src: PluginHandle(std::ptr::null_mut()),
         dst: PluginHandle(std::ptr::null_mut()),
     };
@@ -319,6 +356,10 @@ pub fn host_method(src: &Endpoint, dst: &Endpoint) -> RouteMethod {
 }
 
 fn serves_host(plugin: &Arc<Plugin>, is_src: bool) -> bool {
-    let needed = if is_src { XCOPY_CAN_READ } else { XCOPY_CAN_WRITE };
+    let needed = if is_src {
+        XCOPY_CAN_READ
+    } else {
+        XCOPY_CAN_WRITE
+    };
     plugin.table().commands & needed != 0
 }

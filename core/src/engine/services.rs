@@ -26,7 +26,8 @@ unsafe extern "C" fn log(host_ctx: *mut c_void, level: u32, message: *const c_ch
         }
         // SAFETY: host_ctx is the Context that started the plugin and outlives it.
         let context = unsafe { &*host_ctx.cast::<Context>() };
-        context.log_raw(level, message);
+        // SAFETY: the plugin's word, not NULL.
+        unsafe { context.log_raw(level, message) };
     });
 }
 

@@ -21,7 +21,9 @@ impl Queue {
     #[inline]
     pub(super) fn on_end(&mut self, cell_index: u32) {
         let shared = &self.shared;
-        let Some(cell) = shared.cells.get(cell_index as usize) else { return };
+        let Some(cell) = shared.cells.get(cell_index as usize) else {
+            return;
+        };
         let errand = cell.errand.get();
         let answer = shared.answer(cell_index);
         shared.land(cell_index);
@@ -107,8 +109,9 @@ impl Queue {
     fn release_method(&mut self, errand: &Errand, was_read: bool) {
         if was_read {
             let pair = self.slots[errand.slot as usize].pair;
-            if let Some(method) =
-                self.pairs[pair as usize].methods.get_mut(errand.method as usize)
+            if let Some(method) = self.pairs[pair as usize]
+                .methods
+                .get_mut(errand.method as usize)
             {
                 method.in_flight = method.in_flight.saturating_sub(1);
             }
@@ -127,8 +130,20 @@ impl Queue {
         let pair = &self.pairs[slot.pair as usize];
         let (end, plugin) = (pair.dst_end.clone(), pair.end_plugins.1);
         // `send_leg` takes the command on top of the free list: this one.
-        let step = Step { kind: Kind::Method, start: errand.start, ranges: 1, bytes };
-        self.send_leg(index, errand.method as usize, step, &end, plugin, Purpose::BridgeWrite);
+        let step = Step {
+            kind: Kind::Method,
+            start: errand.start,
+            ranges: 1,
+            bytes,
+        };
+        self.send_leg(
+            index,
+            errand.method as usize,
+            step,
+            &end,
+            plugin,
+            Purpose::BridgeWrite,
+        );
         true
     }
 
@@ -165,11 +180,15 @@ impl Queue {
         }
         if answer.status == 0 {
             let pair = self.slots[index as usize].pair;
-            if let Some(method) =
-                self.pairs[pair as usize].methods.get_mut(errand.method as usize)
+            if let Some(method) = self.pairs[pair as usize]
+                .methods
+                .get_mut(errand.method as usize)
             {
                 method.adapt.succeeded(bytes);
-                method.memory.adapt.store(method.adapt.pack(), Ordering::Relaxed);
+                method
+                    .memory
+                    .adapt
+                    .store(method.adapt.pack(), Ordering::Relaxed);
                 let chunk = method.adapt.chunk();
                 self.widen_straight(pair, errand.method, chunk);
             }
@@ -196,7 +215,10 @@ impl Queue {
             return (XCOPY_METHOD_ZERO, errand.purpose != Purpose::BridgeWrite);
         }
         let pair = self.slots[index as usize].pair;
-        match self.pairs[pair as usize].methods.get(errand.method as usize) {
+        match self.pairs[pair as usize]
+            .methods
+            .get(errand.method as usize)
+        {
             Some(method) => (method.id, method.offloads()),
             None => (XCOPY_METHOD_NONE, false),
         }
@@ -210,8 +232,9 @@ impl Queue {
             && way.method == method
         {
             let limits = &pair.methods[method as usize].limits;
-            way.max_bytes =
-                stated(limits.max_bytes).min(stated(limits.max_range_bytes)).min(chunk);
+            way.max_bytes = stated(limits.max_bytes)
+                .min(stated(limits.max_range_bytes))
+                .min(chunk);
         }
     }
 
@@ -247,7 +270,12 @@ impl Queue {
     }
 
     fn lose(&mut self, index: u32, start: Cursor, end: u64, tainted: bool) {
-        let lost = Remainder { start, end, tainted, host: false };
+        let lost = Remainder {
+            start,
+            end,
+            tainted,
+            host: false,
+        };
         self.slots[index as usize].extra().lost.push(lost);
     }
 
@@ -264,7 +292,11 @@ impl Queue {
         }
         let on_host = errand.plugin == NO_PLUGIN
             || matches!(errand.purpose, Purpose::BridgeRead | Purpose::BridgeWrite);
-        let reason = if answer.reason == 0 { XCOPY_REASON_FAILED } else { answer.reason };
+        let reason = if answer.reason == 0 {
+            XCOPY_REASON_FAILED
+        } else {
+            answer.reason
+        };
         let action = match answer.action {
             XCOPY_ACTION_DEFAULT => default_action(-answer.status, on_host),
             action => action,
@@ -281,7 +313,10 @@ impl Queue {
     fn retry(&mut self, index: u32, errand: &Errand, answer: &Answer, id: u16, reason: u16) {
         add(&self.shared.stats.retries, 1);
         let pair = self.slots[index as usize].pair;
-        if let Some(method) = self.pairs[pair as usize].methods.get_mut(errand.method as usize) {
+        if let Some(method) = self.pairs[pair as usize]
+            .methods
+            .get_mut(errand.method as usize)
+        {
             method.adapt.busy();
         }
         let extra = self.slots[index as usize].extra();
@@ -309,7 +344,9 @@ impl Queue {
     fn split(&mut self, index: u32, errand: &Errand, bytes: u64) -> bool {
         let pair = self.slots[index as usize].pair;
         let pair = &mut self.pairs[pair as usize];
-        let Some(method) = pair.methods.get_mut(errand.method as usize) else { return false };
+        let Some(method) = pair.methods.get_mut(errand.method as usize) else {
+            return false;
+        };
         if errand.ranges > 1 {
             // Fewer ranges first: a limit on either may be what was exceeded.
             method.limits.max_ranges = (errand.ranges / 2).max(1);
@@ -320,7 +357,10 @@ impl Queue {
                 return false;
             }
         }
-        method.memory.adapt.store(method.adapt.pack(), Ordering::Relaxed);
+        method
+            .memory
+            .adapt
+            .store(method.adapt.pack(), Ordering::Relaxed);
         let chunk = method.adapt.chunk();
         let at = self.slots[index as usize].pair;
         self.widen_straight(at, errand.method, chunk);
@@ -337,7 +377,12 @@ impl Queue {
         slot.outcome |= XCOPY_CPL_FELL_BACK;
         slot.reason = reason;
         let detail = slot.detail;
-        let failure = Failure { method: id, reason, error: answer.status, detail };
+        let failure = Failure {
+            method: id,
+            reason,
+            error: answer.status,
+            detail,
+        };
         slot.extra().failures.push(failure);
         add(&self.shared.stats.fallbacks, 1);
         let until = match reason {
@@ -348,7 +393,9 @@ impl Queue {
         };
         let at = slot.pair;
         let pair = &mut self.pairs[at as usize];
-        let Some(method) = pair.methods.get_mut(errand.method as usize) else { return };
+        let Some(method) = pair.methods.get_mut(errand.method as usize) else {
+            return;
+        };
         if until > 0 {
             method.memory.rest(until, reason);
             method.rests = Some((until, reason));
@@ -403,7 +450,10 @@ impl Queue {
             }
             self.stop_commands(index);
         }
-        if matches!(self.slots[index as usize].stage, Stage::WaitRoute | Stage::Scan) {
+        if matches!(
+            self.slots[index as usize].stage,
+            Stage::WaitRoute | Stage::Scan
+        ) {
             self.complete(index);
         } else {
             self.list(index);
@@ -418,8 +468,10 @@ impl Queue {
         let shared = self.shared.clone();
         for (at, cell) in shared.cells.iter().enumerate() {
             let errand = cell.errand.get();
-            let control =
-                matches!(errand.purpose, Purpose::Open | Purpose::Probe | Purpose::Close);
+            let control = matches!(
+                errand.purpose,
+                Purpose::Open | Purpose::Probe | Purpose::Close
+            );
             if errand.slot != index || control || !shared.is_flying(at as u32) {
                 continue;
             }
@@ -456,7 +508,10 @@ impl Queue {
             self.fill_token(index);
         }
         let slot = &mut self.slots[index as usize];
-        let writes = matches!(slot.op, XCOPY_OP_COPY | XCOPY_OP_ZERO | XCOPY_OP_TOKEN_WRITE);
+        let writes = matches!(
+            slot.op,
+            XCOPY_OP_COPY | XCOPY_OP_ZERO | XCOPY_OP_TOKEN_WRITE
+        );
         if slot.res == 0 && slot.flags & XCOPY_REQ_DURABLE != 0 && writes {
             slot.stage = Stage::Durable;
             if !self.make_durable(index) {
@@ -590,7 +645,11 @@ impl Queue {
     #[cold]
     fn last_use_ended(&mut self, index: u32) {
         let pair = &self.pairs[self.slots[index as usize].pair as usize];
-        let devices: Vec<_> = [&pair.src, &pair.dst].into_iter().flatten().cloned().collect();
+        let devices: Vec<_> = [&pair.src, &pair.dst]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
         for device in devices.into_iter().filter(|d| d.is_dead()) {
             self.on_closed(&device);
         }
@@ -609,7 +668,11 @@ impl Queue {
         let secret = Secret::new(room[..size].to_vec());
         super::tokens::wipe(&mut room[..size]);
         let extra = slot.extra();
-        extra.pieces.push(Piece { position: errand.start.position, length: bytes, secret });
+        extra.pieces.push(Piece {
+            position: errand.start.position,
+            length: bytes,
+            secret,
+        });
         if let Some(token) = &extra.token {
             token.content().token_type = answer.token_type;
         }
@@ -662,13 +725,7 @@ fn slot_share(slot: &mut Slot, id: u16, offloads: bool) -> &mut xcopy_method_sha
 }
 
 /// Turns an answer that cannot be true into an honest failure.
-fn check_honesty(
-    answer: &mut Answer,
-    bytes: u64,
-    id: u16,
-    op: u16,
-    stats: &super::shared::Stats,
-) {
+fn check_honesty(answer: &mut Answer, bytes: u64, id: u16, op: u16, stats: &super::shared::Stats) {
     let release = op == XCOPY_OP_TOKEN_RELEASE;
     let fault = if answer.status > 0 || answer.status < -4095 {
         XCOPY_FAULT_STATUS
@@ -707,7 +764,12 @@ fn default_action(errno: i32, on_host: bool) -> u16 {
     match errno {
         libc::EAGAIN | libc::EINTR | libc::EBUSY => XCOPY_ACTION_RETRY,
         libc::E2BIG | libc::EMSGSIZE => XCOPY_ACTION_SPLIT,
-        libc::ENOSPC | libc::EROFS | libc::EDQUOT | libc::EFBIG | libc::ENODEV | libc::EBADE
+        libc::ENOSPC
+        | libc::EROFS
+        | libc::EDQUOT
+        | libc::EFBIG
+        | libc::ENODEV
+        | libc::EBADE
         | libc::ECANCELED => XCOPY_ACTION_FATAL,
         _ if on_host => XCOPY_ACTION_FATAL,
         _ => XCOPY_ACTION_NEXT_METHOD,
@@ -717,10 +779,25 @@ fn default_action(errno: i32, on_host: bool) -> u16 {
 /// The closed list of xcopy_completion.res.
 fn public_errno(status: i32) -> i32 {
     match -status {
-        libc::EIO | libc::EREMOTEIO | libc::ENODATA | libc::EILSEQ | libc::EBADE
-        | libc::ENOSPC | libc::EROFS | libc::ENODEV | libc::ETIMEDOUT | libc::ECANCELED
-        | libc::EINVAL | libc::ENOTCONN | libc::EACCES | libc::EPERM | libc::EBUSY
-        | libc::ENOMEM | libc::ESTALE | libc::EFBIG | libc::EDQUOT => status,
+        libc::EIO
+        | libc::EREMOTEIO
+        | libc::ENODATA
+        | libc::EILSEQ
+        | libc::EBADE
+        | libc::ENOSPC
+        | libc::EROFS
+        | libc::ENODEV
+        | libc::ETIMEDOUT
+        | libc::ECANCELED
+        | libc::EINVAL
+        | libc::ENOTCONN
+        | libc::EACCES
+        | libc::EPERM
+        | libc::EBUSY
+        | libc::ENOMEM
+        | libc::ESTALE
+        | libc::EFBIG
+        | libc::EDQUOT => status,
         libc::ENXIO => -libc::ENODEV,
         libc::ENOTSUP | libc::ENOSYS | libc::ENOTTY | libc::EXDEV => -libc::ENOTSUP,
         _ => -libc::EIO,

@@ -170,8 +170,10 @@ impl SlotFace {
     #[inline]
     pub fn open(&self, request: &xcopy_request, total: u64) {
         self.user_data.store(request.user_data, Ordering::Relaxed);
-        self.pair
-            .store(u64::from(request.src) << 32 | u64::from(request.dst), Ordering::Relaxed);
+        self.pair.store(
+            u64::from(request.src) << 32 | u64::from(request.dst),
+            Ordering::Relaxed,
+        );
         self.total.store(total, Ordering::Relaxed);
         self.copied.store(0, Ordering::Relaxed);
         self.offloaded.store(0, Ordering::Relaxed);
@@ -219,7 +221,10 @@ pub struct Stats {
 /// not a locked instruction.
 #[inline]
 pub fn add(counter: &AtomicU64, n: u64) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    counter.store(
+        counter.load(Ordering::Relaxed).wrapping_add(n),
+        Ordering::Relaxed,
+    );
 }
 
 /// The core's side of one plugin queue: what `xcopy_host_queue` points to.
@@ -276,7 +281,9 @@ impl QueueShared {
             mailbox: Mutex::default(),
             senses: Mutex::default(),
             ended: Ended {
-                ring: (0..window.next_power_of_two()).map(|_| Cell::new(0)).collect(),
+                ring: (0..window.next_power_of_two())
+                    .map(|_| Cell::new(0))
+                    .collect(),
                 head: Cell::new(0),
                 tail: Cell::new(0),
             },
@@ -293,7 +300,8 @@ impl QueueShared {
         let cell = &self.cells[index as usize];
         let state = cell.state.load(Ordering::Relaxed);
         let generation = (state >> PHASE_BITS).wrapping_add(1) & u64::from(u32::MAX);
-        cell.state.store(generation << PHASE_BITS | FLYING, Ordering::Release);
+        cell.state
+            .store(generation << PHASE_BITS | FLYING, Ordering::Release);
         generation << 32 | u64::from(index)
     }
 
@@ -302,7 +310,8 @@ impl QueueShared {
     pub fn land(&self, index: u32) {
         let cell = &self.cells[index as usize];
         let state = cell.state.load(Ordering::Relaxed);
-        cell.state.store(state & !((1 << PHASE_BITS) - 1) | FREE, Ordering::Relaxed);
+        cell.state
+            .store(state & !((1 << PHASE_BITS) - 1) | FREE, Ordering::Relaxed);
     }
 
     /// Whether a backend has the command.
@@ -397,7 +406,10 @@ impl QueueShared {
             // SAFETY: the plugin's word that sense_len bytes are there.
             let sense = unsafe { std::slice::from_raw_parts(result.sense, len) }.to_vec();
             answer.sense_len = len as u32;
-            self.senses.lock().unwrap_or_else(|e| e.into_inner()).insert(index, sense);
+            self.senses
+                .lock()
+                .unwrap_or_else(|e| e.into_inner())
+                .insert(index, sense);
         }
         answer
     }
@@ -420,7 +432,10 @@ impl QueueShared {
 
     /// Takes the sense data that came with a command's failure.
     pub fn take_sense(&self, index: u32) -> Option<Vec<u8>> {
-        self.senses.lock().unwrap_or_else(|e| e.into_inner()).remove(&index)
+        self.senses
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .remove(&index)
     }
 
     /// The answer of a command that ended; the owner only, once.
@@ -450,7 +465,10 @@ impl QueueShared {
 
     /// Sends the owner a letter; any thread.
     pub fn send(&self, mail: Mail) {
-        self.mailbox.lock().unwrap_or_else(|e| e.into_inner()).push_back(mail);
+        self.mailbox
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .push_back(mail);
         if !self.mail_posted.swap(true, Ordering::AcqRel) && self.lane.push(self.mail_node) {
             self.ringer.ring();
         }
@@ -465,13 +483,18 @@ impl QueueShared {
 
     /// The next letter; the owner only.
     pub fn next_mail(&self) -> Option<Mail> {
-        self.mailbox.lock().unwrap_or_else(|e| e.into_inner()).pop_front()
+        self.mailbox
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .pop_front()
     }
 
     /// Tells the owner that a device was closed.
     pub fn tell_closed(&self, device: &Arc<Device>) {
         let pairs = self.pairs.lock().unwrap_or_else(|e| e.into_inner());
-        let known = pairs.iter().any(|p| p.src == device.handle || p.dst == device.handle);
+        let known = pairs
+            .iter()
+            .any(|p| p.src == device.handle || p.dst == device.handle);
         drop(pairs);
         if known {
             self.send(Mail::Closed(device.clone()));

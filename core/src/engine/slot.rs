@@ -195,7 +195,11 @@ impl Slot {
             // slot is not used after it.
             unsafe { std::slice::from_raw_parts(self.ranges, self.nranges as usize) }
         };
-        Source { ranges, src_base: self.src_base, dst_base: self.dst_base }
+        Source {
+            ranges,
+            src_base: self.src_base,
+            dst_base: self.dst_base,
+        }
     }
 
     /// The rarely used part, made when first needed.
@@ -206,7 +210,10 @@ impl Slot {
     /// Whether anything is left to dispatch.
     pub fn has_work(&self) -> bool {
         self.cursor.position < self.total
-            || self.extra.as_ref().is_some_and(|e| !e.remainders.is_empty() || !e.late.is_empty())
+            || self
+                .extra
+                .as_ref()
+                .is_some_and(|e| !e.remainders.is_empty() || !e.late.is_empty())
     }
 
     /// The caller's report, if it gave one.

@@ -81,7 +81,11 @@ pub struct Token {
 impl Token {
     /// An empty token.
     pub fn new(handle: u32) -> Token {
-        Token { handle, users: AtomicU32::new(0), content: Mutex::new(Content::default()) }
+        Token {
+            handle,
+            users: AtomicU32::new(0),
+            content: Mutex::new(Content::default()),
+        }
     }
 
     /// Locks the content.
@@ -100,8 +104,11 @@ const PIECE_HEADER: usize = 20;
 const PLUGIN_NAME: usize = 32;
 
 fn serialised_len(content: &Content) -> usize {
-    let pieces: usize =
-        content.pieces.iter().map(|p| PIECE_HEADER + p.secret.bytes().len()).sum();
+    let pieces: usize = content
+        .pieces
+        .iter()
+        .map(|p| PIECE_HEADER + p.secret.bytes().len())
+        .sum();
     HEADER + pieces
 }
 
@@ -120,7 +127,11 @@ pub fn info(token: &Token) -> xcopy_token_info {
     let content = token.content();
     let mut info = xcopy_token_info {
         bytes: if content.filled { content.bytes } else { 0 },
-        export_bytes: if content.filled { serialised_len(&content) as u64 } else { 0 },
+        export_bytes: if content.filled {
+            serialised_len(&content) as u64
+        } else {
+            0
+        },
         lifetime_s: content.lifetime_s,
         token_type: content.token_type,
         method: content.method,
@@ -128,7 +139,11 @@ pub fn info(token: &Token) -> xcopy_token_info {
         filled: u32::from(content.filled),
         plugin: [0; PLUGIN_NAME],
     };
-    for (to, from) in info.plugin.iter_mut().zip(content.plugin.bytes().take(PLUGIN_NAME - 1)) {
+    for (to, from) in info
+        .plugin
+        .iter_mut()
+        .zip(content.plugin.bytes().take(PLUGIN_NAME - 1))
+    {
         *to = from as core::ffi::c_char;
     }
     info
@@ -144,7 +159,9 @@ pub fn export(token: &Token, out: &mut [u8]) -> Result<std::result::Result<usize
         ));
     }
     let needed = serialised_len(&content);
-    let Some(out) = out.get_mut(..needed) else { return Ok(Err(needed)) };
+    let Some(out) = out.get_mut(..needed) else {
+        return Ok(Err(needed));
+    };
     let mut at = 0;
     let mut put = |bytes: &[u8]| {
         out[at..at + bytes.len()].copy_from_slice(bytes);
@@ -160,7 +177,10 @@ pub fn export(token: &Token, out: &mut [u8]) -> Result<std::result::Result<usize
     put(&(content.pieces.len() as u32).to_le_bytes());
     put(&content.bytes.to_le_bytes());
     let mut name = [0u8; PLUGIN_NAME];
-    for (to, from) in name.iter_mut().zip(content.plugin.bytes().take(PLUGIN_NAME - 1)) {
+    for (to, from) in name
+        .iter_mut()
+        .zip(content.plugin.bytes().take(PLUGIN_NAME - 1))
+    {
         *to = from;
     }
     put(&name);
@@ -178,7 +198,12 @@ pub fn export(token: &Token, out: &mut [u8]) -> Result<std::result::Result<usize
 
 /// Reads what `export` wrote.
 pub fn import(bytes: &[u8]) -> Result<Content> {
-    let refuse = |what: &str| Err(Error::new(libc::EINVAL, format!("not a usable token: {what}")));
+    let refuse = |what: &str| {
+        Err(Error::new(
+            libc::EINVAL,
+            format!("not a usable token: {what}"),
+        ))
+    };
     let mut at = 0usize;
     let mut take = |n: usize| -> Option<&[u8]> {
         let part = bytes.get(at..at.checked_add(n)?)?;
@@ -234,7 +259,15 @@ pub fn import(bytes: &[u8]) -> Result<Content> {
         if position != total || total == 0 {
             return None;
         }
-        Some(Content { pieces, bytes: total, method, plugin, lifetime_s, token_type, filled: true })
+        Some(Content {
+            pieces,
+            bytes: total,
+            method,
+            plugin,
+            lifetime_s,
+            token_type,
+            filled: true,
+        })
     })();
     match parsed {
         Some(content) if at == bytes.len() => Ok(content),

@@ -74,5 +74,8 @@ pub(super) fn default_worth(id: u16, flags: u32) -> u32 {
 
 /// The place of a fixed method: higher is tried first.
 pub fn worth_of(id: u16) -> u32 {
-    FIXED_METHODS.iter().find(|(_, fixed, _)| *fixed == id).map_or(0, |(_, _, worth)| *worth)
+    FIXED_METHODS
+        .iter()
+        .find(|(_, fixed, _)| *fixed == id)
+        .map_or(0, |(_, _, worth)| *worth)
 }

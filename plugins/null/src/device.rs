@@ -306,9 +306,14 @@ pub(crate) unsafe extern "C" fn probe(
                     "the destination was opened with ro=1; leave that out",
                 );
             }
-            _ => {
+            // One end alone: tokens, made of the source or written to the destination.
+            (Some(device), None) | (None, Some(device)) => {
+                verdict.usable = 1;
+                verdict.limits = pair_limits(device, device);
+            }
+            (None, None) => {
                 verdict.reason = XCOPY_REASON_WRONG_DEVICE;
-                put_text(&mut verdict.text, "needs a null device on both sides");
+                put_text(&mut verdict.text, "needs a null device");
             }
         }
         0

@@ -1,0 +1,204 @@
+//! Orders: commands on their way to a plugin or to the pool.
+
+use super::clock::coarse_ns;
+use super::devices::PluginHandle;
+use super::dispatch::Tried;
+use super::queue::Queue;
+use super::shared::{Answer, Errand, NO_PLUGIN, Purpose, add};
+use crate::plan::{Cursor, Step};
+use std::sync::atomic::{AtomicBool, Ordering};
+use xcopy_abi::*;
+
+impl Queue {
+    /// Runs work on the pool as a command of the request.
+    pub(super) fn send_to_pool(
+        &mut self,
+        index: u32,
+        chosen: usize,
+        step: Step,
+        purpose: Purpose,
+        work: impl FnOnce(&AtomicBool) -> Answer + Send + 'static,
+    ) -> Tried {
+        let slot = &mut self.slots[index as usize];
+        slot.untouched = slot.untouched.max(step.start.position + step.bytes);
+        if let Some(method) = self.pairs[slot.pair as usize].methods.get_mut(chosen) {
+            method.in_flight += 1;
+        }
+        self.send_leg_to_pool(index, chosen, step, purpose, work);
+        Tried::Sent
+    }
+
+    pub(super) fn send_leg_to_pool(
+        &mut self,
+        index: u32,
+        chosen: usize,
+        step: Step,
+        purpose: Purpose,
+        work: impl FnOnce(&AtomicBool) -> Answer + Send + 'static,
+    ) {
+        let Some(cell_index) = self.free_cells.pop() else {
+            return;
+        };
+        self.count_command(index);
+        let cookie = self.shared.launch(cell_index);
+        let cell = &self.shared.cells[cell_index as usize];
+        cell.stop.store(false, Ordering::Relaxed);
+        cell.errand.set(Errand {
+            slot: index,
+            plugin: NO_PLUGIN,
+            method: chosen as u32,
+            purpose,
+            simple: false,
+            ranges: 1,
+            start: step.start,
+        });
+        // SAFETY: the cell was free, so only this thread touches it.
+        unsafe { (*cell.cmd.get()).bytes = step.bytes };
+        let shared = self.shared.clone();
+        let job = Box::new(move || {
+            let panicked = Answer {
+                status: -libc::EFAULT,
+                action: XCOPY_ACTION_FATAL,
+                reason: XCOPY_REASON_FAILED,
+                ..Default::default()
+            };
+            let stop = &shared.cells[cell_index as usize].stop;
+            let answer = xcopy_abi::guard::guard(panicked, || work(stop));
+            shared.complete_chore(cell_index, cookie, answer);
+        });
+        if !self.context.pool.run(job) {
+            let answer = Answer {
+                status: -libc::EAGAIN,
+                ..Default::default()
+            };
+            self.shared.complete_chore(cell_index, cookie, answer);
+        }
+    }
+
+    /// Counts a command of a request.
+    pub(super) fn count_command(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        slot.in_flight += 1;
+        slot.commands += 1;
+        self.flying += 1;
+        let face = &self.shared.faces[index as usize];
+        let method = face.commands.load(Ordering::Relaxed) >> 32;
+        face.commands
+            .store(method << 32 | u64::from(slot.in_flight), Ordering::Relaxed);
+        add(&self.shared.stats.commands, 1);
+    }
+
+    /// Fills a command for a plugin and stages it.
+    pub(super) fn order(&mut self, index: u32, order: Order) {
+        let Some(cell_index) = self.free_cells.pop() else {
+            return;
+        };
+        self.count_command(index);
+        let slot = &self.slots[index as usize];
+        let token = self.token_words(slot, &order);
+        let cookie = self.shared.launch(cell_index);
+        let cell = &self.shared.cells[cell_index as usize];
+        cell.errand.set(Errand {
+            slot: index,
+            plugin: order.plugin,
+            method: order.method,
+            purpose: order.purpose,
+            simple: false,
+            ranges: order.nranges,
+            start: order.start,
+        });
+        let plugin = &mut self.plugins[order.plugin as usize];
+        let mut flags = 0;
+        let durable_alone = plugin.plugin.table().commands & XCOPY_CAN_FLUSH == 0;
+        if slot.flags & XCOPY_REQ_DURABLE != 0 && durable_alone {
+            flags |= XCOPY_CMD_DURABLE;
+        }
+        if slot.flags & XCOPY_REQ_FAST_ONLY != 0 {
+            flags |= XCOPY_CMD_FAST_ONLY;
+        }
+        if slot.flags & XCOPY_REQ_SET_HOST_BEHAVIOR != 0 {
+            flags |= XCOPY_CMD_SET_HOST_BEHAVIOR;
+        }
+        let timeout_ms = match slot.deadline {
+            0 => 0,
+            at => (at.saturating_sub(coarse_ns()) / 1_000_000).clamp(1, u64::from(u32::MAX)) as u32,
+        };
+        // SAFETY: the cell was free, so only this thread touches it.
+        let command = unsafe {
+            *cell.cmd.get() = xcopy_cmd {
+                cookie,
+                op: order.op,
+                method: order.id,
+                flags,
+                src: order.src.0,
+                dst: order.dst.0,
+                ranges: order.ranges,
+                nranges: order.nranges,
+                timeout_ms,
+                bytes: order.bytes,
+                buffer: order.buffer,
+                token: token.at,
+                token_size: token.size,
+                token_type: token.kind,
+                token_lifetime_s: token.lifetime_s,
+                reserved: 0,
+                arg: std::ptr::null_mut(),
+                private_data: plugin.private_of(cell_index),
+            };
+            cell.cmd.get()
+        };
+        plugin.flying += 1;
+        if plugin.plugin.model() != XCOPY_MODEL_BLOCKING {
+            plugin.stage(command);
+            return;
+        }
+        let (shared, owner, plugin) = (self.shared.clone(), plugin.plugin.clone(), order.plugin);
+        let command = SendPtr(command);
+        let job = Box::new(move || {
+            let command = command;
+            let mut result = xcopy_result::default();
+            let status = match owner.table().execute {
+                // SAFETY: the state is the plugin's; the command is stable core
+                // memory until it is completed below.
+                Some(execute) => unsafe { execute(owner.state(), command.0, &mut result) },
+                None => -libc::ENOSYS,
+            };
+            if status != 0 && result.status == 0 {
+                result.status = status;
+            }
+            result.cookie = cookie;
+            shared.complete_remote(plugin, &result);
+        });
+        if !self.context.pool.run(job) {
+            let result = xcopy_result {
+                cookie,
+                status: -libc::EAGAIN,
+                ..Default::default()
+            };
+            self.shared.complete_remote(plugin, &result);
+        }
+    }
+}
+
+/// A command for a plugin.
+pub(super) struct Order {
+    pub(super) op: u16,
+    pub(super) purpose: Purpose,
+    pub(super) plugin: u32,
+    pub(super) method: u32,
+    pub(super) id: u16,
+    pub(super) src: PluginHandle,
+    pub(super) dst: PluginHandle,
+    pub(super) ranges: *const xcopy_range,
+    pub(super) nranges: u32,
+    pub(super) bytes: u64,
+    pub(super) start: Cursor,
+    pub(super) buffer: *mut core::ffi::c_void,
+}
+
+/// A pointer that goes to the pool with its command.
+pub(super) struct SendPtr<T>(pub(super) *mut T);
+
+// SAFETY: the pointee is a command or its buffer, which belongs to whoever
+// carries the command out until its end is delivered.
+unsafe impl<T> Send for SendPtr<T> {}
