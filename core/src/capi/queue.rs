@@ -19,6 +19,7 @@ pub struct xcopy_queue {
     pub(super) shared: Arc<QueueShared>,
     pub(super) owner: UnsafeCell<Queue>,
     entered: AtomicBool,
+    fd: c_int,
 }
 
 /// The queue behind a pointer, for calls of any thread.
@@ -120,6 +121,7 @@ pub unsafe extern "C" fn xcopy_queue_create(
         *place = Box::into_raw(Box::new(xcopy_queue {
             context: context.clone(),
             shared: owner.shared().clone(),
+            fd: owner.fd(),
             owner: UnsafeCell::new(owner),
             entered: AtomicBool::new(false),
         }));
@@ -166,7 +168,7 @@ pub unsafe extern "C" fn xcopy_queue_destroy(queue: *mut xcopy_queue, flags: u32
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xcopy_queue_fd(queue: *const xcopy_queue) -> c_int {
     // SAFETY: the caller's pointer; see above.
-    call(|| unsafe { as_owner(queue, |owner| Ok(owner.fd())) })
+    call(|| unsafe { Ok(queue_of(queue)?.fd) })
 }
 
 /// Makes the queue's fd readable whenever something is ready, until

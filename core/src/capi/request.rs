@@ -2,7 +2,7 @@
 
 use super::error::{refuse, remember};
 use super::queue::{as_owner, queue_of, xcopy_queue};
-use super::{call, give, null};
+use super::{call, call_shielded, give, null};
 use crate::error::Error;
 use core::ffi::c_int;
 use std::sync::atomic::Ordering;
@@ -80,7 +80,7 @@ pub unsafe extern "C" fn xcopy_poll(
     max: u32,
     timeout_ns: i64,
 ) -> c_int {
-    call(|| {
+    let body = || {
         let max = max.min(i32::MAX as u32);
         check_array(
             completions.cast(),
@@ -97,7 +97,13 @@ pub unsafe extern "C" fn xcopy_poll(
                 })
             }?;
         Ok(taken as c_int)
-    })
+    };
+    // A wait may run long, and a plugin's poll may be a cancellation point.
+    if min > 0 && timeout_ns != 0 {
+        call_shielded(body)
+    } else {
+        call(body)
+    }
 }
 
 #[inline]

@@ -66,6 +66,9 @@ pub unsafe extern "C" fn xcopy_method_mask(
         let names = unsafe { utf8(names, "names") }?;
         // SAFETY: NULL, or a context that xcopy_context_create gave.
         let context = unsafe { context.as_ref() };
+        if let Some(context) = context {
+            context.inner.check_process()?;
+        }
         let mut bits = 0u32;
         for name in names
             .split(',')

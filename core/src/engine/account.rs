@@ -85,7 +85,35 @@ impl Queue {
     /// Takes a completion that is ready; its place is free afterwards, unless
     /// commands of it may still write.
     #[inline]
-    pub(super) fn take(&mut self, index: u32) -> xcopy_completion {
+    pub(super) fn take(&mut self, index: u32, put: impl FnOnce(xcopy_completion)) {
+        let slot = &self.slots[index as usize];
+        if !slot.straight {
+            return put(self.take_slowly(index));
+        }
+        let face = &self.shared.faces[index as usize];
+        let (bytes, offloads) = (slot.total, slot.method_offloads);
+        put(xcopy_completion {
+            user_data: face.user_data.load(Ordering::Relaxed),
+            res: 0,
+            flags: if offloads {
+                XCOPY_CPL_OFFLOADED
+            } else {
+                XCOPY_CPL_EMULATED
+            },
+            bytes_done: bytes,
+            bytes_copied: bytes,
+            bytes_offloaded: if offloads { bytes } else { 0 },
+            detail: 0,
+            commands: 1,
+            method: slot.method,
+            reason: slot.reason,
+            reserved: 0,
+        });
+        self.vacate_straight(index);
+    }
+
+    #[cold]
+    fn take_slowly(&mut self, index: u32) -> xcopy_completion {
         let slot = &self.slots[index as usize];
         let face = &self.shared.faces[index as usize];
         let mut completion = xcopy_completion {

@@ -1,7 +1,7 @@
 //! Admission: what a request must hold, the place that is reserved for its
 //! completion, and the straight way to a polled plugin.
 
-use super::clock::coarse_ns;
+use super::clock::deadline_ns;
 use super::devices::Device;
 use super::pairs::{Binding, Pair, PairIndex};
 use super::queue::Queue;
@@ -248,7 +248,7 @@ impl Queue {
         let mut slot = slot;
         slot.total = total;
         if request.timeout_ms != 0 {
-            slot.deadline = coarse_ns() + u64::from(request.timeout_ms) * 1_000_000;
+            slot.deadline = deadline_ns(request.timeout_ms);
             self.timed += 1;
             self.earliest = self.earliest.min(slot.deadline);
         }

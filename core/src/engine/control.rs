@@ -2,7 +2,6 @@
 //! long list, and the chores of cache coherence.
 
 use super::admit::{check_bounds, refuse_finding};
-use super::clock::coarse_ns;
 use super::queue::Queue;
 use super::shared::Mail;
 use super::slot::Stage;
@@ -12,8 +11,7 @@ use xcopy_abi::*;
 
 impl Queue {
     /// Deadlines that passed and pauses that ended.
-    pub(super) fn expire(&mut self) {
-        let now = coarse_ns();
+    pub(super) fn expire(&mut self, now: u64) {
         let mut earliest = u64::MAX;
         for index in 0..self.slots.len() as u32 {
             let slot = &mut self.slots[index as usize];

@@ -91,13 +91,18 @@ pub struct PluginQueue {
     /// Commands that the plugin has, or that wait in the batch.
     pub flying: u32,
     batch: Vec<*mut xcopy_cmd>,
-    /// Its fd, once it was added to the queue's, or -1.
+    /// Its fd, once it was added to the queue's; UNASKED or MUTE.
     pub fd: i32,
     submit: Option<unsafe extern "C" fn(*mut core::ffi::c_void, *const *mut xcopy_cmd, u32) -> i32>,
     poll: Option<unsafe extern "C" fn(*mut core::ffi::c_void, u32) -> i32>,
 }
 
 impl PluginQueue {
+    /// `fd` before the plugin was asked.
+    pub const UNASKED: i32 = -1;
+    /// `fd` of a plugin that has none.
+    pub const MUTE: i32 = -2;
+
     /// Creates the plugin's queue on this thread; `index` is its place.
     pub fn new(
         plugin: Arc<Plugin>,
@@ -150,7 +155,7 @@ impl PluginQueue {
             annex,
             flying: 0,
             batch: Vec::with_capacity(window as usize),
-            fd: -1,
+            fd: Self::UNASKED,
             submit,
             poll,
         })

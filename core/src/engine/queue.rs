@@ -4,7 +4,7 @@
 //! commands (`dispatch`), takes their ends (`settle`), and poll hands out the
 //! completions. Nothing here blocks but `poll` with a timeout.
 
-use super::clock::coarse_ns;
+use super::clock::{coarse_ns, precise_ns};
 use super::context::Context;
 use super::pairs::{AffineDevice, Pair, PairIndex};
 use super::plugin_queue::PluginQueue;
@@ -67,6 +67,8 @@ pub struct Queue {
     pub(super) epoch: u32,
     /// Bounce buffers of commands, by command.
     pub(super) buffers: Vec<Option<crate::host::Buffer>>,
+    /// A wait just ended: see `advance`.
+    slept: bool,
     /// Slots that were abandoned and are not settled yet.
     pub(super) abandoned: u32,
 }
@@ -119,6 +121,7 @@ impl Queue {
             timed: 0,
             earliest: u64::MAX,
             buffers: (0..window).map(|_| None).collect(),
+            slept: false,
             abandoned: 0,
         })
     }
@@ -202,9 +205,8 @@ impl Queue {
     }
 
     fn flush_one(&mut self, index: usize) {
-        let shared = self.shared.clone();
-        let plugin = index as u32;
-        self.plugins[index].flush(&shared, |command, status| {
+        let (shared, plugin) = (&*self.shared, index as u32);
+        self.plugins[index].flush(shared, |command, status| {
             // SAFETY: staged by this queue; the plugin refused it.
             let cookie = unsafe { (*command).cookie };
             let result = xcopy_result {
@@ -228,8 +230,14 @@ impl Queue {
         if !self.shared.lane.is_empty() {
             self.drain_lane();
         }
-        if self.timed > 0 && coarse_ns() >= self.earliest {
-            self.expire();
+        if self.timed > 0 {
+            // A sleeper is woken to the nanosecond, and the coarse clock may lag:
+            // it would be woken again and again until that catches up.
+            let slept = std::mem::take(&mut self.slept) || self.bell.is_armed();
+            let now = if slept { precise_ns() } else { coarse_ns() };
+            if now >= self.earliest {
+                self.expire(now);
+            }
         }
         if self.scans > 0 {
             self.scan_slices();
@@ -312,15 +320,18 @@ impl Queue {
             while taken < max
                 && let Some(index) = self.ready.pop_front()
             {
-                let completion = self.take(index);
                 // SAFETY: one of the caller's `max` places.
-                unsafe { write_completion(out.add(stride * taken as usize), stride, &completion) };
+                let at = unsafe { out.add(stride * taken as usize) };
+                self.take(index, |completion| {
+                    // SAFETY: as above.
+                    unsafe { write_completion(at, stride, completion) }
+                });
                 taken += 1;
             }
             if taken >= min || timeout_ns == 0 || self.nothing_to_wait_for() {
                 break;
             }
-            let now = monotonic_ns();
+            let now = precise_ns();
             let until = *until.get_or_insert_with(|| deadline_of(now, timeout_ns));
             if now >= until {
                 break;
@@ -373,6 +384,7 @@ impl Queue {
             i64::try_from(until - now).unwrap_or(i64::MAX)
         };
         let wait = self.bell.wait(left);
+        self.slept = true;
         if !was_armed {
             self.disarm();
         }
@@ -382,18 +394,8 @@ impl Queue {
     /// Makes the fd readable while something is ready, until `disarm`; true if
     /// something is already.
     pub fn arm(&mut self) -> bool {
-        for plugin in &mut self.plugins {
-            if plugin.fd < 0 {
-                let fd = plugin.pollable();
-                if fd >= 0 && self.bell.add(fd).is_ok() {
-                    plugin.fd = fd;
-                }
-            }
-        }
         let ready = self.is_ready(true);
-        let _ = self
-            .bell
-            .set_deadline((self.timed > 0).then_some(self.earliest));
+        self.set_timer();
         self.bell.arm(&self.shared.lane, ready)
     }
 
@@ -405,16 +407,32 @@ impl Queue {
         self.bell.disarm(&self.shared.lane);
     }
 
+    fn set_timer(&mut self) {
+        let at = (self.timed > 0).then_some(self.earliest);
+        // On failure the bell keeps a sleeper awake instead.
+        let _ = self.bell.set_deadline(at);
+    }
+
+    /// Adds the fds of plugin queues made since the last look.
+    fn watch_plugins(&mut self) {
+        for plugin in &mut self.plugins {
+            if plugin.fd == PluginQueue::UNASKED {
+                let fd = plugin.pollable();
+                let added = fd >= 0 && self.bell.add(fd).is_ok();
+                plugin.fd = if added { fd } else { PluginQueue::MUTE };
+            }
+        }
+    }
+
     fn settle_bell(&mut self) {
         let ready = self.is_ready(true);
-        let _ = self
-            .bell
-            .set_deadline((self.timed > 0).then_some(self.earliest));
+        self.set_timer();
         self.bell.settle(&self.shared.lane, ready);
     }
 
     /// Whether a poll has something to do now.
     fn is_ready(&mut self, arm: bool) -> bool {
+        self.watch_plugins();
         let mut ready = !self.ready.is_empty() || self.scans > 0 || self.shared.has_ended();
         for plugin in &self.plugins {
             ready |= plugin.has_batch() || plugin.arm(arm);
@@ -459,6 +477,9 @@ impl Queue {
         self.context.remove_queue(&self.shared);
         let left_behind = self.flying > 0 || !self.chores_ended();
         for plugin in self.plugins.drain(..) {
+            if plugin.fd >= 0 {
+                self.bell.remove(plugin.fd);
+            }
             if plugin.flying > 0 {
                 plugin.abandon();
             } else {
@@ -508,27 +529,17 @@ unsafe fn check_tail(at: *const u8, stride: usize) -> Result<()> {
 ///
 /// # Safety
 /// `stride` bytes at `at` are writable, at least 64.
-#[inline]
-unsafe fn write_completion(at: *mut u8, stride: usize, completion: &xcopy_completion) {
+#[inline(always)]
+unsafe fn write_completion(at: *mut u8, stride: usize, completion: xcopy_completion) {
     let known = size_of::<xcopy_completion>();
     // SAFETY: the caller's word; C aligns completions to 8, but a stride need
     // not keep that.
     unsafe {
-        at.cast::<xcopy_completion>().write_unaligned(*completion);
+        at.cast::<xcopy_completion>().write_unaligned(completion);
         if stride > known {
             std::ptr::write_bytes(at.add(known), 0, stride - known);
         }
     }
-}
-
-fn monotonic_ns() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: a valid place for the answer.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 fn deadline_of(now: u64, timeout_ns: i64) -> u64 {

@@ -20,36 +20,49 @@ impl Queue {
     /// A command ended.
     #[inline]
     pub(super) fn on_end(&mut self, cell_index: u32) {
-        let shared = &self.shared;
-        let Some(cell) = shared.cells.get(cell_index as usize) else {
+        let Some(cell) = self.shared.cells.get(cell_index as usize) else {
             return;
         };
-        let errand = cell.errand.get();
+        // The straight way: one command, all bytes, no error. Field by field,
+        // because a struct that was written in pieces is slow to copy whole.
+        let errand = cell.errand();
+        let (status, bytes) = cell.ended_with();
+        if errand.simple && status == 0 {
+            let (at, method) = (errand.slot as usize, errand.method as usize);
+            let slot = &mut self.slots[at];
+            if bytes == slot.total && slot.stage == Stage::Run {
+                self.plugins[errand.plugin as usize].flying -= 1;
+                self.flying -= 1;
+                self.free_cells.push(cell_index);
+                self.pairs[slot.pair as usize].methods[method].in_flight -= 1;
+                slot.in_flight = 0;
+                slot.stage = Stage::Ready;
+                slot.straight = true;
+                let offloaded = if slot.method_offloads { bytes } else { 0 };
+                let face = &self.shared.faces[at];
+                face.copied.store(bytes, Ordering::Relaxed);
+                face.offloaded.store(offloaded, Ordering::Relaxed);
+                add(&self.shared.stats.bytes_copied, bytes);
+                add(&self.shared.stats.bytes_offloaded, offloaded);
+                self.ready.push_back(at as u32);
+                return;
+            }
+        }
+        self.on_other_end(cell_index);
+    }
+
+    /// The end of a command that did not go the straight way, or not well.
+    #[cold]
+    #[inline(never)]
+    fn on_other_end(&mut self, cell_index: u32) {
+        let shared = &self.shared;
+        let errand = shared.cells[cell_index as usize].errand.get();
         let answer = shared.answer(cell_index);
         shared.land(cell_index);
         self.free_cells.push(cell_index);
         self.flying -= 1;
         if errand.plugin != NO_PLUGIN {
             self.plugins[errand.plugin as usize].flying -= 1;
-        }
-        // The straight way: one command, all bytes, no error.
-        if errand.simple {
-            let slot = &mut self.slots[errand.slot as usize];
-            if answer.status == 0 && answer.bytes == slot.total && slot.stage == Stage::Run {
-                let method = &mut self.pairs[slot.pair as usize].methods[errand.method as usize];
-                method.in_flight -= 1;
-                slot.in_flight = 0;
-                slot.stage = Stage::Ready;
-                let bytes = slot.total;
-                let offloaded = if slot.method_offloads { bytes } else { 0 };
-                let face = &self.shared.faces[errand.slot as usize];
-                face.copied.store(bytes, Ordering::Relaxed);
-                face.offloaded.store(offloaded, Ordering::Relaxed);
-                add(&self.shared.stats.bytes_copied, bytes);
-                add(&self.shared.stats.bytes_offloaded, offloaded);
-                self.ready.push_back(errand.slot);
-                return;
-            }
         }
         self.on_end_slowly(cell_index, errand, answer);
     }
@@ -630,6 +643,25 @@ impl Queue {
         slot.deadline = 0;
         slot.src_base = 0;
         slot.dst_base = 0;
+        let pair = &self.pairs[slot.pair as usize];
+        let count = &pair.count.in_flight;
+        let left = count.load(Ordering::Relaxed) - 1;
+        count.store(left, Ordering::Relaxed);
+        self.shared.faces[index as usize].close();
+        self.free_slots.push(index);
+        std::sync::atomic::compiler_fence(Ordering::SeqCst);
+        if left == 0 && !super::admit::alive(pair) {
+            self.last_use_ended(index);
+        }
+    }
+
+    /// The same for a request that went the straight way, which left everything
+    /// else of its slot as it was.
+    #[inline]
+    pub(super) fn vacate_straight(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        slot.straight = false;
+        slot.stage = Stage::Free;
         let pair = &self.pairs[slot.pair as usize];
         let count = &pair.count.in_flight;
         let left = count.load(Ordering::Relaxed) - 1;

@@ -18,7 +18,7 @@ use xcopy_abi::*;
 const FREE: u64 = 0;
 /// Phase: a backend has it.
 const FLYING: u64 = 1;
-/// Phase: its result is written and on the way to the owner.
+/// Phase: its result is written and on the way to the owner, or was taken there.
 const DONE: u64 = 2;
 const PHASE_BITS: u32 = 2;
 
@@ -589,6 +589,22 @@ impl Ended {
 }
 
 impl CommandCell {
+    /// What the owner knows of the command; the owner only, while it ends.
+    #[inline]
+    pub fn errand(&self) -> &Errand {
+        // SAFETY: only the owner's thread sets it, and not between the end of a
+        // command and its next use, for which this is read.
+        unsafe { &*self.errand.as_ptr() }
+    }
+
+    /// Status and bytes of the answer of a command that ended; the owner only.
+    #[inline]
+    pub fn ended_with(&self) -> (i32, u64) {
+        let answer = self.answer.get();
+        // SAFETY: as in `QueueShared::answer`.
+        unsafe { ((*answer).status, (*answer).bytes) }
+    }
+
     fn new() -> CommandCell {
         CommandCell {
             cmd: UnsafeCell::new(xcopy_cmd {

@@ -148,6 +148,8 @@ pub struct Slot {
     pub method_offloads: bool,
     /// A pool chore is under way.
     pub chore: bool,
+    /// Ended on the straight way: all bytes, one method, nothing to report.
+    pub straight: bool,
 }
 
 impl Slot {
@@ -182,6 +184,7 @@ impl Slot {
             listed: false,
             method_offloads: false,
             chore: false,
+            straight: false,
         }
     }
 

@@ -4,11 +4,15 @@
 //! by `libc::syscall`, which is none: pthread_cancel cannot unwind Rust here.
 
 use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::sync::Fd;
 use crate::error::{Error, Result};
 
 const NS: u64 = 1_000_000_000;
+
+/// The kernel, or a sandbox, was seen to lack epoll_pwait2.
+static NO_PWAIT2: AtomicBool = AtomicBool::new(false);
 
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +140,7 @@ impl Watch {
 
     pub(super) fn wait(&self, timeout_ns: i64) -> Result<Wait> {
         match u64::try_from(timeout_ns) {
+            timeout if NO_PWAIT2.load(Ordering::Relaxed) => self.wait_ms(timeout.ok()),
             Err(_) => self.wait_ns(None),
             Ok(ns) => self.wait_ns(Some(ns)),
         }
@@ -163,7 +168,10 @@ impl Watch {
         };
         match outcome(rc) {
             // Linux before 5.11, or a sandbox that does not know the call.
-            Err(libc::ENOSYS | libc::EPERM) => self.wait_ms(timeout),
+            Err(libc::ENOSYS | libc::EPERM) => {
+                NO_PWAIT2.store(true, Ordering::Relaxed);
+                self.wait_ms(timeout)
+            }
             other => other.map_err(refused),
         }
     }

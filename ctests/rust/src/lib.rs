@@ -1,1 +1,15 @@
-//! Tests of libxcopy through its C surface: see `tests/`.
+//! What the tests of libxcopy's C surface share; the tests are in `tests/`.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `rig` | a context and a queue, with the C calls behind safe functions |
+//! | `disk` | memory disks whose every 512 bytes say where they belong |
+//! | `script` | what a faulty plugin is told to do, and what it saw |
+//! | `faulty` | the faulty plugin, in all four execution models |
+//! | `judge` | whether a completion, its report and the bytes agree |
+
+pub mod disk;
+pub mod faulty;
+pub mod judge;
+pub mod rig;
+pub mod script;
