@@ -106,6 +106,30 @@ extern "C" {
  */
 #define XCOPY_METHOD_SERIAL_DST (1u << 3)
 
+/*
+ * Method flag: holes of a source become written zeroes. A request with
+ * XCOPY_REQ_KEEP_HOLES passes it over while another method that it allows is left.
+ */
+#define XCOPY_METHOD_FILLS_HOLES (1u << 4)
+
+/*
+ * Verdict flag: on this pair the method is chosen only when the caller names
+ * it, as with XCOPY_METHOD_BY_NAME.
+ */
+#define XCOPY_VERDICT_BY_NAME (1u << 0)
+
+/*
+ * Verdict flag: on this pair bytes pass through the host, whatever
+ * XCOPY_METHOD_OFFLOADS says.
+ */
+#define XCOPY_VERDICT_THROUGH_HOST (1u << 1)
+
+/*
+ * Verdict flag: on this pair the method fills holes, as with
+ * XCOPY_METHOD_FILLS_HOLES.
+ */
+#define XCOPY_VERDICT_FILLS_HOLES (1u << 2)
+
 /* Copy `ranges` from `src` to `dst`. */
 #define XCOPY_CMD_COPY 1
 
@@ -171,6 +195,13 @@ extern "C" {
 
 /* Command flag: the caller allowed XCOPY_REQ_SET_HOST_BEHAVIOR. */
 #define XCOPY_CMD_SET_HOST_BEHAVIOR (1u << 2)
+
+/*
+ * Command flag, COPY: the caller forbade that bytes pass through the host, or
+ * did not name the method. What would not be offloaded fails with
+ * XCOPY_ACTION_NEXT_METHOD. A method that always offloads may ignore it.
+ */
+#define XCOPY_CMD_OFFLOAD_ONLY (1u << 3)
 
 /*
  * One command. Core memory: stable and unchanged from submit until it is
@@ -247,6 +278,12 @@ struct xcopy_cmd {
 
 /* Result flag: the destination was certainly not touched. */
 #define XCOPY_RESULT_UNTOUCHED (1u << 2)
+
+/*
+ * Result flag: the command's bytes passed through the host, although the
+ * method offloads on this pair.
+ */
+#define XCOPY_RESULT_THROUGH_HOST (1u << 3)
 
 /* The end of one command. */
 struct xcopy_result {
@@ -353,7 +390,7 @@ struct xcopy_device_props {
 struct xcopy_verdict {
     /* 1 if the method can be used. */
     uint32_t usable;
-    /* XCOPY_REASON_ if not. */
+    /* XCOPY_REASON_ if not, or if it is chosen only by name. */
     uint16_t reason;
     /* Seconds for which this verdict holds; 0 leaves it to the core. */
     uint16_t ttl_s;
@@ -364,8 +401,8 @@ struct xcopy_verdict {
      * methods; 0 is unknown.
      */
     uint32_t bytes_per_us;
-    /* 0. */
-    uint32_t reserved;
+    /* XCOPY_VERDICT_ flags. */
+    uint32_t flags;
     /* The reason in words, with what to do next; NUL-terminated. */
     char text[160];
 };

@@ -660,7 +660,7 @@ struct xcopy_limits {
 struct xcopy_method_info {
     /* One of XCOPY_METHOD_, or given at registration. */
     uint16_t method;
-    /* XCOPY_REASON_ if not usable. */
+    /* XCOPY_REASON_ if not usable, or usable only by name. */
     uint16_t reason;
     /* 1 if the method can be used for the pair. */
     uint32_t usable;
@@ -674,7 +674,7 @@ struct xcopy_method_info {
     char name[32];
     /* Name of the plugin, NUL-terminated; "core" for the core's own. */
     char plugin[32];
-    /* The reason in words, with what to do next; NUL-terminated, empty if usable. */
+    /* The reason in words, with what to do next; NUL-terminated, empty if there is none. */
     char text[160];
 };
 

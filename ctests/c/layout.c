@@ -250,7 +250,7 @@ AT(xcopy_verdict, reason, 4);
 AT(xcopy_verdict, ttl_s, 6);
 AT(xcopy_verdict, limits, 8);
 AT(xcopy_verdict, bytes_per_us, 56);
-AT(xcopy_verdict, reserved, 60);
+AT(xcopy_verdict, flags, 60);
 AT(xcopy_verdict, text, 64);
 
 SIZE(xcopy_open_args, 200);

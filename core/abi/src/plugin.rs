@@ -41,6 +41,19 @@ pub const XCOPY_METHOD_BY_NAME: u32 = 1 << 2;
 /// Method flag: the core must not have two commands of one queue touch the same
 /// destination device at once.
 pub const XCOPY_METHOD_SERIAL_DST: u32 = 1 << 3;
+/// Method flag: holes of a source become written zeroes. A request with
+/// XCOPY_REQ_KEEP_HOLES passes it over while another method that it allows is left.
+pub const XCOPY_METHOD_FILLS_HOLES: u32 = 1 << 4;
+
+/// Verdict flag: on this pair the method is chosen only when the caller names
+/// it, as with XCOPY_METHOD_BY_NAME.
+pub const XCOPY_VERDICT_BY_NAME: u32 = 1 << 0;
+/// Verdict flag: on this pair bytes pass through the host, whatever
+/// XCOPY_METHOD_OFFLOADS says.
+pub const XCOPY_VERDICT_THROUGH_HOST: u32 = 1 << 1;
+/// Verdict flag: on this pair the method fills holes, as with
+/// XCOPY_METHOD_FILLS_HOLES.
+pub const XCOPY_VERDICT_FILLS_HOLES: u32 = 1 << 2;
 
 /* -------------------------------------------------------------- commands */
 
@@ -88,6 +101,10 @@ pub const XCOPY_CMD_DURABLE: u32 = 1 << 0;
 pub const XCOPY_CMD_FAST_ONLY: u32 = 1 << 1;
 /// Command flag: the caller allowed XCOPY_REQ_SET_HOST_BEHAVIOR.
 pub const XCOPY_CMD_SET_HOST_BEHAVIOR: u32 = 1 << 2;
+/// Command flag, COPY: the caller forbade that bytes pass through the host, or
+/// did not name the method. What would not be offloaded fails with
+/// XCOPY_ACTION_NEXT_METHOD. A method that always offloads may ignore it.
+pub const XCOPY_CMD_OFFLOAD_ONLY: u32 = 1 << 3;
 
 /// One command. Core memory: stable and unchanged from submit until it is
 /// completed, after which the plugin must not touch it.
@@ -151,6 +168,9 @@ pub const XCOPY_RESULT_ERR_ON_READ: u32 = 1 << 0;
 pub const XCOPY_RESULT_ERR_ON_WRITE: u32 = 1 << 1;
 /// Result flag: the destination was certainly not touched.
 pub const XCOPY_RESULT_UNTOUCHED: u32 = 1 << 2;
+/// Result flag: the command's bytes passed through the host, although the
+/// method offloads on this pair.
+pub const XCOPY_RESULT_THROUGH_HOST: u32 = 1 << 3;
 
 /// The end of one command.
 #[repr(C)]
@@ -256,7 +276,7 @@ pub struct xcopy_device_props {
 pub struct xcopy_verdict {
     /// 1 if the method can be used.
     pub usable: u32,
-    /// XCOPY_REASON_ if not.
+    /// XCOPY_REASON_ if not, or if it is chosen only by name.
     pub reason: u16,
     /// Seconds for which this verdict holds; 0 leaves it to the core.
     pub ttl_s: u16,
@@ -265,8 +285,8 @@ pub struct xcopy_verdict {
     /// Estimated throughput, in bytes per microsecond, for the choice between
     /// methods; 0 is unknown.
     pub bytes_per_us: u32,
-    /// 0.
-    pub reserved: u32,
+    /// XCOPY_VERDICT_ flags.
+    pub flags: u32,
     /// The reason in words, with what to do next; NUL-terminated.
     pub text: [c_char; 160],
 }
@@ -515,7 +535,7 @@ impl Default for xcopy_verdict {
             ttl_s: 0,
             limits: xcopy_limits::default(),
             bytes_per_us: 0,
-            reserved: 0,
+            flags: 0,
             text: [0; 160],
         }
     }

@@ -529,7 +529,7 @@ pub struct xcopy_limits {
 pub struct xcopy_method_info {
     /// One of XCOPY_METHOD_, or given at registration.
     pub method: u16,
-    /// XCOPY_REASON_ if not usable.
+    /// XCOPY_REASON_ if not usable, or usable only by name.
     pub reason: u16,
     /// 1 if the method can be used for the pair.
     pub usable: u32,
@@ -543,7 +543,7 @@ pub struct xcopy_method_info {
     pub name: [c_char; 32],
     /// Name of the plugin, NUL-terminated; "core" for the core's own.
     pub plugin: [c_char; 32],
-    /// The reason in words, with what to do next; NUL-terminated, empty if usable.
+    /// The reason in words, with what to do next; NUL-terminated, empty if there is none.
     pub text: [c_char; 160],
 }
 

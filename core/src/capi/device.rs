@@ -288,9 +288,10 @@ pub unsafe extern "C" fn xcopy_pair_query(
                 verdict.plugin.as_ref().map_or("core", |p| p.name()),
             );
             let text = match (verdict.usable, verdict.text.is_empty()) {
-                (true, _) => "",
+                (true, _) if verdict.reason == 0 => "",
+                (true, true) => crate::engine::reasons::text(verdict.reason),
                 (false, true) => crate::engine::reasons::text(verdict.reason),
-                (false, false) => &verdict.text,
+                (_, false) => &verdict.text,
             };
             put_text(&mut info.text, text);
             // SAFETY: one of the caller's `n` places of `stride` bytes.

@@ -34,8 +34,7 @@ pub(super) unsafe fn queue_of<'a>(queue: *const xcopy_queue) -> Result<&'a xcopy
     Ok(queue)
 }
 
-/// Runs one of the owner's calls. Two at once are a bug of the caller's; most
-/// are seen here, by a plain load and store so that the check costs nothing.
+/// Runs one of the owner's calls.
 ///
 /// # Safety
 /// As for `queue_of`.
@@ -45,25 +44,42 @@ pub(super) unsafe fn as_owner<T>(
     body: impl FnOnce(&mut Queue) -> Result<T>,
 ) -> Result<T> {
     // SAFETY: the caller's word.
+    body(unsafe { enter(queue) }?.owner())
+}
+
+/// Begins one of the owner's calls. Two at once are a bug of the caller's; most
+/// are seen here, by a plain load and store so that the check costs nothing.
+///
+/// # Safety
+/// As for `queue_of`.
+#[inline(always)]
+pub(super) unsafe fn enter<'a>(queue: *const xcopy_queue) -> Result<Entered<'a>> {
+    // SAFETY: the caller's word.
     let queue = unsafe { queue_of(queue) }?;
     if queue.entered.load(Ordering::Relaxed) {
         return Err(entered());
     }
     queue.entered.store(true, Ordering::Relaxed);
-    let leave = Leave(&queue.entered);
-    // SAFETY: one thread owns the queue and is in one call at a time, by the
-    // contract of xcopy_queue, and `entered` refuses re-entry from a callback.
-    let value = body(unsafe { &mut *queue.owner.get() });
-    drop(leave);
-    value
+    Ok(Entered(queue))
 }
 
-struct Leave<'a>(&'a AtomicBool);
+/// A call of the owner's under way; it is over when this is dropped.
+pub(super) struct Entered<'a>(&'a xcopy_queue);
 
-impl Drop for Leave<'_> {
+impl Entered<'_> {
+    /// The owner side.
+    #[inline]
+    pub(super) fn owner(&mut self) -> &mut Queue {
+        // SAFETY: one thread owns the queue and is in one call at a time, by the
+        // contract of xcopy_queue, and `entered` refuses re-entry from a callback.
+        unsafe { &mut *self.0.owner.get() }
+    }
+}
+
+impl Drop for Entered<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.0.entered.store(false, Ordering::Relaxed);
     }
 }
 

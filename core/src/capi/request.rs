@@ -1,8 +1,9 @@
 //! Requests: submit, poll, and what can be asked of one in flight.
 
 use super::error::{refuse, remember};
-use super::queue::{as_owner, queue_of, xcopy_queue};
-use super::{call, call_shielded, give, null};
+use super::queue::{Entered, enter, queue_of, xcopy_queue};
+use super::{CancelShield, call, give, null, panicked};
+use crate::engine::Queue;
 use crate::error::Error;
 use core::ffi::c_int;
 use std::sync::atomic::Ordering;
@@ -34,29 +35,26 @@ pub unsafe extern "C" fn xcopy_submit(
     stride: usize,
     n: u32,
 ) -> c_int {
-    call(|| {
-        if n > i32::MAX as u32 {
-            return Err(Error::new(libc::EINVAL, "n is larger than 2,147,483,647"));
-        }
-        check_array(
-            requests.cast(),
-            stride,
-            size_of::<xcopy_request>(),
-            n,
-            "requests",
-        )?;
-        // SAFETY: the caller's pointers; see above.
-        let (accepted, error) =
-            unsafe { as_owner(queue, |owner| Ok(owner.submit(requests.cast(), stride, n))) }?;
-        match error {
-            None => Ok(accepted as c_int),
-            Some(error) if accepted == 0 => Ok(refuse(error)),
-            Some(error) => {
-                remember(&error);
-                Ok(accepted as c_int)
+    count(
+        || {
+            if n > i32::MAX as u32 {
+                return Err(Error::new(libc::EINVAL, "n is larger than 2,147,483,647"));
             }
-        }
-    })
+            check_array(
+                requests.cast(),
+                stride,
+                size_of::<xcopy_request>(),
+                n,
+                "requests",
+            )?;
+            // SAFETY: the caller's pointers; see above.
+            unsafe { enter(queue) }
+        },
+        |owner, error| {
+            // SAFETY: as above, and the array was checked.
+            unsafe { owner.submit(requests.cast(), stride, n, error) }
+        },
+    )
 }
 
 /// Takes completions, waiting for them if asked to.
@@ -80,29 +78,62 @@ pub unsafe extern "C" fn xcopy_poll(
     max: u32,
     timeout_ns: i64,
 ) -> c_int {
-    let body = || {
-        let max = max.min(i32::MAX as u32);
-        check_array(
-            completions.cast(),
-            stride,
-            size_of::<xcopy_completion>(),
-            max,
-            "completions",
-        )?;
-        let taken =
-            // SAFETY: the caller's pointers; see above.
-            unsafe {
-                as_owner(queue, |owner| {
-                    owner.poll(completions.cast(), stride, min, max, timeout_ns)
-                })
-            }?;
-        Ok(taken as c_int)
-    };
+    let max = max.min(i32::MAX as u32);
     // A wait may run long, and a plugin's poll may be a cancellation point.
-    if min > 0 && timeout_ns != 0 {
-        call_shielded(body)
-    } else {
-        call(body)
+    let shield = (min > 0 && timeout_ns != 0).then(CancelShield::new);
+    let taken = count(
+        || {
+            check_array(
+                completions.cast(),
+                stride,
+                size_of::<xcopy_completion>(),
+                max,
+                "completions",
+            )?;
+            // SAFETY: the caller's pointer; see above.
+            unsafe { enter(queue) }
+        },
+        |owner, error| {
+            // SAFETY: as above, and the array was checked.
+            unsafe { owner.poll(completions.cast(), stride, min, max, timeout_ns, error) }
+        },
+    );
+    drop(shield);
+    taken
+}
+
+/// Runs a call that counts what it did. Errors go by the side: a `Result` that
+/// is handed up through memory costs more than the rest of a short call.
+#[inline(always)]
+fn count<'a>(
+    check: impl FnOnce() -> crate::error::Result<Entered<'a>>,
+    body: impl FnOnce(&mut Queue, &mut Option<Error>) -> u32,
+) -> c_int {
+    const PANICKED: u32 = u32::MAX;
+    let mut error = None;
+    let done = xcopy_abi::guard::guard(PANICKED, || match check() {
+        Ok(mut entered) => body(entered.owner(), &mut error),
+        Err(refused) => {
+            error = Some(refused);
+            0
+        }
+    });
+    if error.is_none() && done != PANICKED {
+        return done as c_int;
+    }
+    stopped(done, error)
+}
+
+/// The answer of a call that could not do all.
+#[cold]
+fn stopped(done: u32, error: Option<Error>) -> c_int {
+    match error {
+        Some(error) if (1..=i32::MAX as u32).contains(&done) => {
+            remember(&error);
+            done as c_int
+        }
+        Some(error) => refuse(error),
+        None => refuse(panicked()),
     }
 }
 

@@ -1,7 +1,8 @@
 //! A finished request's figures: its completion and its report.
 
-use super::queue::Queue;
-use super::shared::add;
+use super::queue::{Places, Queue};
+use super::ring::known;
+use super::shared::{SlotFace, add};
 use super::slot::{Slot, Stage};
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
@@ -15,6 +16,29 @@ pub(super) struct Totals {
     pub method: u16,
     /// A piece that is not done may have been touched.
     pub tainted: bool,
+}
+
+/// The completion of a request that went the straight way and ended well.
+#[inline(always)]
+pub(super) fn straight_completion(slot: &Slot, face: &SlotFace) -> xcopy_completion {
+    let (bytes, offloads) = (slot.total, slot.method_offloads);
+    xcopy_completion {
+        user_data: face.user_data.load(Ordering::Relaxed),
+        res: 0,
+        flags: if offloads {
+            XCOPY_CPL_OFFLOADED
+        } else {
+            XCOPY_CPL_EMULATED
+        },
+        bytes_done: bytes,
+        bytes_copied: bytes,
+        bytes_offloaded: if offloads { bytes } else { 0 },
+        detail: 0,
+        commands: 1,
+        method: slot.method,
+        reason: slot.reason,
+        reserved: 0,
+    }
 }
 
 impl Queue {
@@ -85,31 +109,15 @@ impl Queue {
     /// Takes a completion that is ready; its place is free afterwards, unless
     /// commands of it may still write.
     #[inline]
-    pub(super) fn take(&mut self, index: u32, put: impl FnOnce(xcopy_completion)) {
-        let slot = &self.slots[index as usize];
-        if !slot.straight {
-            return put(self.take_slowly(index));
+    pub(super) fn take(&mut self, index: u32, places: &mut Places) {
+        // SAFETY: `ready` holds indices of slots only.
+        let (slot, face) = unsafe { (known(&self.slots, index), known(&self.shared.faces, index)) };
+        if slot.straight {
+            places.put(straight_completion(slot, face));
+            self.vacate_straight(index);
+        } else {
+            places.put(self.take_slowly(index));
         }
-        let face = &self.shared.faces[index as usize];
-        let (bytes, offloads) = (slot.total, slot.method_offloads);
-        put(xcopy_completion {
-            user_data: face.user_data.load(Ordering::Relaxed),
-            res: 0,
-            flags: if offloads {
-                XCOPY_CPL_OFFLOADED
-            } else {
-                XCOPY_CPL_EMULATED
-            },
-            bytes_done: bytes,
-            bytes_copied: bytes,
-            bytes_offloaded: if offloads { bytes } else { 0 },
-            detail: 0,
-            commands: 1,
-            method: slot.method,
-            reason: slot.reason,
-            reserved: 0,
-        });
-        self.vacate_straight(index);
     }
 
     #[cold]
@@ -256,7 +264,7 @@ impl Queue {
             } else if bound.is_some_and(|m| m.rests.is_some()) {
                 XCOPY_REASON_FAILED_BEFORE
             } else if verdict.flags & XCOPY_METHOD_BY_NAME != 0 {
-                XCOPY_REASON_BY_NAME_ONLY
+                verdict.reason
             } else if (slot.methods != 0 && slot.methods >> verdict.id & 1 == 0)
                 || self.context.allowed() >> verdict.id & 1 == 0
             {

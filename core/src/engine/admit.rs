@@ -5,10 +5,11 @@ use super::clock::deadline_ns;
 use super::devices::Device;
 use super::pairs::{Binding, Pair, PairIndex};
 use super::queue::Queue;
-use super::shared::{Errand, Purpose, add};
+use super::ring::{known, known_mut};
+use super::shared::{CommandCell, Errand, Purpose, add};
 use super::slot::{Slot, Stage};
 use crate::error::{Error, Result};
-use crate::plan::{Cursor, Finding, Scan, check_small};
+use crate::plan::{Cursor, Finding, Hull, Scan, Source, check_small};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, compiler_fence};
 use xcopy_abi::*;
@@ -55,54 +56,56 @@ fn needs(op: u16) -> Option<Needs> {
 }
 
 impl Queue {
-    /// Takes one request, or says why not; a refused one was never started.
-    #[inline]
-    pub(super) fn admit(&mut self, request: &xcopy_request) -> Result<()> {
+    /// Takes one request the straight way; false if it needs the other.
+    #[inline(always)]
+    pub(super) fn admit_straight(&mut self, request: &xcopy_request) -> bool {
         let word = PairIndex::word(request.src, request.dst);
         let pair = if self.last.0 == word {
-            Some(self.last.1)
+            self.last.1
         } else {
-            self.index.get(word)
-        };
-        if let Some(pair) = pair {
+            let Some(pair) = self.index.find(word) else {
+                return false;
+            };
             self.last = (word, pair);
-            if self.go_straight(pair, request) {
-                return Ok(());
-            }
-        }
-        self.admit_slowly(request)
+            pair
+        };
+        self.go_straight(pair, request)
     }
 
     /// One command of a polled plugin, without any of the machinery for splits,
     /// fall-backs and deadlines; false if the request needs that.
-    #[inline]
+    #[inline(always)]
     fn go_straight(&mut self, index: u32, request: &xcopy_request) -> bool {
-        let pair = &mut self.pairs[index as usize];
+        // SAFETY: `PairIndex` answers indices of this list, which never shrinks.
+        let pair = unsafe { known_mut(&mut self.pairs, index) };
         let (Some(way), Some(src), Some(dst)) = (&pair.straight, &pair.src, &pair.dst) else {
             return false;
         };
-        if request.op != XCOPY_OP_COPY
-            || request.reserved != 0
-            || request.flags & !STRAIGHT_FLAGS != 0
-            || request.timeout_ms != 0
+        let way = *way;
+        let (flags, methods) = (request.flags, request.methods);
+        let odd = u32::from((request.op ^ XCOPY_OP_COPY) | request.reserved)
+            | flags & !STRAIGHT_FLAGS
+            | request.timeout_ms;
+        if odd != 0
             || !request.ext.is_null()
-            || (request.methods != 0 && request.methods >> way.id & 1 == 0)
-            || (request.flags & XCOPY_REQ_NO_FALLBACK != 0 && !way.offloads)
+            || (methods != 0 && methods >> way.id & 1 == 0)
+            || (flags & XCOPY_REQ_NO_FALLBACK != 0 && !way.offloads)
         {
             return false;
         }
+        let (src_offset, dst_offset) = (request.src_offset, request.dst_offset);
         let length = request.length;
         let (Some(src_end), Some(dst_end)) = (
-            request.src_offset.checked_add(length),
-            request.dst_offset.checked_add(length),
+            src_offset.checked_add(length),
+            dst_offset.checked_add(length),
         ) else {
             return false;
         };
-        if length == 0
-            || length > way.max_bytes
-            || request.src_offset & way.src_mask != 0
-            || request.dst_offset & way.dst_mask != 0
-            || length & way.length_mask != 0
+        let misaligned =
+            src_offset & way.src_mask | dst_offset & way.dst_mask | length & way.length_mask;
+        // Length 0 wraps round and is larger than any maximum.
+        if length.wrapping_sub(1) >= way.max_bytes
+            || misaligned != 0
             || src_end > src.size.load(Ordering::Relaxed)
             || dst_end > dst.size.load(Ordering::Relaxed)
         {
@@ -131,61 +134,57 @@ impl Queue {
         self.free_cells.pop();
         self.flying += 1;
 
-        let slot = &mut self.slots[slot_index as usize];
+        // What a free slot holds already (`Slot::rest`) is not written again.
+        // SAFETY: the free lists hold indices of slots and cells only, and a bound
+        // method names a plugin queue; none of these lists ever shrinks.
+        let (slot, face, cell, plugin) = unsafe {
+            (
+                known_mut(&mut self.slots, slot_index),
+                known(&self.shared.faces, slot_index),
+                known(&self.shared.cells, cell_index),
+                known_mut(&mut self.plugins, way.plugin),
+            )
+        };
         slot.total = length;
         slot.pair = index;
-        slot.op = XCOPY_OP_COPY;
-        slot.flags = request.flags;
-        slot.methods = request.methods;
+        slot.flags = flags;
+        slot.methods = methods;
         slot.stage = Stage::Run;
         slot.in_flight = 1;
-        slot.commands = 1;
         slot.method = way.id;
         slot.reason = way.reason;
         slot.method_offloads = way.offloads;
-        slot.range = xcopy_range {
-            src_offset: request.src_offset,
-            dst_offset: request.dst_offset,
-            length,
-        };
-        slot.nranges = 1;
-        slot.cursor = Cursor {
-            index: 1,
-            offset: 0,
-            position: length,
-        };
+        slot.range.src_offset = src_offset;
+        slot.range.dst_offset = dst_offset;
+        slot.range.length = length;
+        slot.cursor.position = length;
         slot.untouched = length;
-        self.shared.faces[slot_index as usize].open(request, length);
+        face.open(request, length);
 
-        let cookie = self.shared.launch(cell_index);
-        let cell = &self.shared.cells[cell_index as usize];
-        cell.errand.set(Errand {
-            slot: slot_index,
-            plugin: way.plugin,
-            method: way.method,
-            purpose: Purpose::Method,
-            simple: true,
-            ranges: 1,
-            start: Cursor::default(),
-        });
-        let plugin = &mut self.plugins[way.plugin as usize];
-        // SAFETY: the cell was free, so only this thread touches it.
-        let command = unsafe {
-            *cell.range.get() = slot.range;
-            let command = cell.cmd.get();
+        let cookie = cell.launch(cell_index);
+        let command = cell.cmd.get();
+        let errand = cell.errand();
+        if !errand.simple || errand.plugin != way.plugin {
+            form(cell, way.plugin, plugin.private_of(cell_index));
+        }
+        cell.direct(slot_index, way.method);
+        // SAFETY: the cell was free, so only this thread touches it. Number by
+        // number: a struct just written in pieces is slow to copy whole.
+        unsafe {
+            (*cell.range.get()).src_offset = src_offset;
+            (*cell.range.get()).dst_offset = dst_offset;
+            (*cell.range.get()).length = length;
             (*command).cookie = cookie;
+            // Once more: a plugin may have used the last one up.
             (*command).op = XCOPY_CMD_COPY;
-            (*command).method = way.id;
-            (*command).flags = request.flags >> 3 & XCOPY_CMD_SET_HOST_BEHAVIOR;
-            (*command).src = way.src.0;
-            (*command).dst = way.dst.0;
             (*command).ranges = cell.range.get();
             (*command).nranges = 1;
-            (*command).timeout_ms = 0;
+            (*command).method = way.id;
+            (*command).flags = flags >> 3 & XCOPY_CMD_SET_HOST_BEHAVIOR;
+            (*command).src = way.src.0;
+            (*command).dst = way.dst.0;
             (*command).bytes = length;
-            (*command).private_data = plugin.private_of(cell_index);
-            command
-        };
+        }
         plugin.flying += 1;
         plugin.stage(command);
         add(&self.shared.stats.commands, 1);
@@ -193,7 +192,8 @@ impl Queue {
     }
 
     /// The whole admission.
-    fn admit_slowly(&mut self, request: &xcopy_request) -> Result<()> {
+    #[cold]
+    pub(super) fn admit_slowly(&mut self, request: &xcopy_request) -> Result<()> {
         let needs = check_words(request)?;
         let ext = check_ext(request)?;
         let index = self.find_pair(request, &needs)?;
@@ -213,7 +213,8 @@ impl Queue {
             if nranges <= SMALL_LIST {
                 refuse_finding(check_small(&slot.source(), same))?;
                 total = slot.source().ranges.iter().map(|range| range.length).sum();
-                check_bounds(pair, request.op, &slot.source())?;
+                let source = slot.source();
+                check_bounds(pair, request.op, &source, &Hull::of(&source))?;
             } else {
                 let disjoint = request.flags & XCOPY_REQ_DISJOINT != 0;
                 scan = Some(Box::new(Scan::new(nranges, same, disjoint)));
@@ -314,7 +315,7 @@ impl Queue {
         }
         if let Some(dst) = &pair.dst
             && dst.flags & XCOPY_OPEN_WRITE == 0
-            && request.op != XCOPY_OP_PREPARE
+            && !matches!(request.op, XCOPY_OP_PREPARE | XCOPY_OP_TOKEN_RELEASE)
         {
             return Err(Error::new(
                 libc::EROFS,
@@ -392,6 +393,31 @@ impl Queue {
         }
         drop(content);
         Ok(Some(token))
+    }
+}
+
+/// Gives a cell what all straight commands of a plugin have in common, so that
+/// the next one that uses it need not.
+#[cold]
+fn form(cell: &CommandCell, plugin: u32, private_data: *mut core::ffi::c_void) {
+    cell.errand.set(Errand {
+        slot: 0,
+        plugin,
+        method: 0,
+        purpose: Purpose::Method,
+        simple: true,
+        ranges: 1,
+        start: Cursor::default(),
+    });
+    // SAFETY: the cell is free, so only this thread, its owner's, touches it.
+    unsafe {
+        *cell.cmd.get() = xcopy_cmd {
+            op: XCOPY_CMD_COPY,
+            ranges: cell.range.get(),
+            nranges: 1,
+            private_data,
+            ..CommandCell::no_command()
+        };
     }
 }
 
@@ -517,60 +543,80 @@ pub(super) fn refuse_finding(finding: Finding) -> Result<()> {
 }
 
 /// Refuses ranges that leave the devices, or cut the blocks of a native one.
-pub(super) fn check_bounds(pair: &Pair, op: u16, source: &crate::plan::Source) -> Result<()> {
-    for (index, range) in source.ranges.iter().enumerate() {
-        let src = source.src_base.wrapping_add(range.src_offset);
-        let dst = source.dst_base.wrapping_add(range.dst_offset);
-        if let Some(device) = &pair.src {
-            check_end("source", device, index, src, range.length, true)?;
-        }
-        if let Some(device) = &pair.dst
-            && op != XCOPY_OP_TOKEN_CREATE
-        {
-            let grows = device.kind == XCOPY_KIND_FILE;
-            check_end("destination", device, index, dst, range.length, !grows)?;
+pub(super) fn check_bounds(pair: &Pair, op: u16, source: &Source, hull: &Hull) -> Result<()> {
+    if let Some(device) = &pair.src {
+        check_end("source", device, hull.src.1, true)?;
+        check_blocks("source", device, hull.src_bits, source, |source, range| {
+            source.src_base.wrapping_add(range.src_offset)
+        })?;
+    }
+    if let Some(device) = &pair.dst
+        && op != XCOPY_OP_TOKEN_CREATE
+    {
+        check_end(
+            "destination",
+            device,
+            hull.dst.1,
+            device.kind != XCOPY_KIND_FILE,
+        )?;
+        check_blocks(
+            "destination",
+            device,
+            hull.dst_bits,
+            source,
+            |source, range| source.dst_base.wrapping_add(range.dst_offset),
+        )?;
+    }
+    Ok(())
+}
+
+fn check_end(side: &str, device: &Device, end: u64, bounded: bool) -> Result<()> {
+    if !bounded {
+        // A file grows, as far as its offsets go.
+        return match i64::try_from(end) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::new(libc::EINVAL, "the ranges go beyond 2^63 bytes")),
+        };
+    }
+    // A file may have grown since it was opened.
+    if end > device.size.load(Ordering::Acquire) {
+        let size = device.refresh_size();
+        if end > size {
+            return Err(Error::new(
+                libc::EINVAL,
+                format!("the ranges end at {end}, beyond the {side}'s {size} bytes"),
+            ));
         }
     }
     Ok(())
 }
 
-fn check_end(
+fn check_blocks(
     side: &str,
     device: &Device,
-    index: usize,
-    offset: u64,
-    length: u64,
-    bounded: bool,
+    bits: u64,
+    source: &Source,
+    offset: fn(&Source, &xcopy_range) -> u64,
 ) -> Result<()> {
-    let size = device.size.load(Ordering::Acquire);
-    let end = offset.saturating_add(length);
-    if !bounded && i64::try_from(end).is_err() {
-        return Err(Error::new(
-            libc::EINVAL,
-            format!("range {index} goes beyond 2^63 bytes"),
-        ));
-    }
-    if bounded && end > size {
-        // A file may have grown since it was opened.
-        let size = device.refresh_size();
-        if end > size {
-            return Err(Error::new(
-                libc::EINVAL,
-                format!("range {index} ends at {end}, beyond the {side}'s {size} bytes"),
-            ));
-        }
-    }
     let block = u64::from(device.block_size.load(Ordering::Relaxed));
-    if device.kind == XCOPY_KIND_NATIVE
-        && block > 1
-        && (!offset.is_multiple_of(block) || !length.is_multiple_of(block))
-    {
-        return Err(Error::new(
-            libc::EINVAL,
-            format!("range {index} is not a multiple of the {side}'s block of {block} bytes"),
-        ));
+    if device.kind != XCOPY_KIND_NATIVE || block <= 1 {
+        return Ok(());
     }
-    Ok(())
+    let whole = if block.is_power_of_two() {
+        bits & (block - 1) == 0
+    } else {
+        // Blocks of 520 or 4,160 bytes: the union of the bits says nothing.
+        source.ranges.iter().all(|range| {
+            offset(source, range).is_multiple_of(block) && range.length.is_multiple_of(block)
+        })
+    };
+    if whole {
+        return Ok(());
+    }
+    Err(Error::new(
+        libc::EINVAL,
+        format!("a range is not a multiple of the {side}'s block of {block} bytes"),
+    ))
 }
 
 /// Whether neither handle of a pair was closed.

@@ -191,13 +191,14 @@ impl Queue {
             Err(error) => self.bound(index, Err(error)),
             Ok(route) => {
                 pair.route = Some(route);
-                self.open_affine(index);
+                self.open_affine(index, true);
             }
         }
     }
 
-    /// Opens what AFFINE plugins have to open on this queue, then goes on.
-    fn open_affine(&mut self, index: u32) {
+    /// Opens what AFFINE plugins have to open on this queue, then goes on. What
+    /// was refused is asked again only where a binding begins.
+    fn open_affine(&mut self, index: u32, begins: bool) {
         let pair = &self.pairs[index as usize];
         if matches!(
             pair.binding,
@@ -214,7 +215,7 @@ impl Queue {
             else {
                 continue;
             };
-            match self.affine_device(&device, &plugin) {
+            match self.affine_device(&device, &plugin, begins) {
                 Ok(at) => match self.affine[at].handle {
                     None => {
                         let waiting = &mut self.affine[at].waiting;
@@ -236,17 +237,23 @@ impl Queue {
         if waits {
             self.pairs[index as usize].binding = Binding::Opening;
         } else if let Some(error) = failure {
-            self.bound(index, Err(error));
+            if !self.wait_for_command(index) {
+                self.bound(index, Err(error));
+            }
         } else {
             self.judge_affine(index);
         }
     }
 
-    fn affine_device(&mut self, device: &Arc<Device>, plugin: &Arc<Plugin>) -> Result<usize> {
+    fn affine_device(
+        &mut self,
+        device: &Arc<Device>,
+        plugin: &Arc<Plugin>,
+        asks_again: bool,
+    ) -> Result<usize> {
         let known = |a: &AffineDevice| Arc::ptr_eq(&a.device, device);
         if let Some(at) = self.affine.iter().position(known) {
-            // A refusal is asked again by the next request.
-            if !matches!(self.affine[at].handle, Some(Err(_))) {
+            if !asks_again || !matches!(self.affine[at].handle, Some(Err(_))) {
                 return Ok(at);
             }
             self.affine.remove(at);
@@ -312,7 +319,7 @@ impl Queue {
             entry.device.affine_opens.fetch_sub(1, Ordering::AcqRel);
         }
         for pair in waiting {
-            self.open_affine(pair);
+            self.open_affine(pair, false);
         }
         let gone = |a: &AffineDevice| a.device.is_dead() && matches!(a.handle, Some(Ok(_)));
         if let Some(at) = self
@@ -374,10 +381,25 @@ impl Queue {
             dst,
             arg: arg.cast(),
         };
-        if !self.control(command) {
+        if !self.control(command) && !self.wait_for_command(index) {
             let error = Error::new(libc::EAGAIN, "no command is free to probe the pair: poll");
             self.bound(index, Err(error));
         }
+    }
+
+    /// Begins again where the route was known, if all commands are in use: that
+    /// is no failure.
+    fn wait_for_command(&mut self, index: u32) -> bool {
+        let pair = &mut self.pairs[index as usize];
+        let (true, Some(route)) = (self.free_cells.is_empty(), pair.route.clone()) else {
+            return false;
+        };
+        pair.probe = None;
+        pair.binding = Binding::Probing;
+        self.send_later(Mail::Route {
+            route: index,
+            result: Ok(route),
+        })
     }
 
     /// An AFFINE plugin judged a pair.
@@ -409,14 +431,16 @@ impl Queue {
             .zip(&call.verdicts)
             .map(|(method, verdict)| RouteMethod {
                 id: method.id,
-                flags: method.flags,
+                flags: route::pair_flags(method.flags, verdict),
                 worth: method.worth,
                 plugin: Some(owner.clone()),
                 usable: failed.is_none() && verdict.usable == 1,
                 reason: match (failed, verdict.usable) {
                     (Some(_), _) => XCOPY_REASON_FAILED,
-                    (None, 1) => XCOPY_REASON_NONE,
-                    (None, _) => verdict.reason.max(1),
+                    (None, usable) => {
+                        let usable = usable == 1;
+                        route::pair_reason(method.flags, verdict, usable, verdict.reason)
+                    }
                 },
                 text: text_of(&verdict.text),
                 limits: verdict.limits,
@@ -590,7 +614,8 @@ impl Queue {
                 None => self.start_run(slot),
                 Some(error) => {
                     self.context.log(XCOPY_LOG_INFO, &error.message);
-                    self.fail(slot, -error.errno, XCOPY_REASON_FAILED, 0);
+                    let res = super::settle::public_errno(-error.errno);
+                    self.fail(slot, res, XCOPY_REASON_FAILED, 0);
                 }
             }
         }
@@ -702,7 +727,18 @@ impl Queue {
         };
         if !self.control(command) {
             self.affine[at].closing = false;
+            self.send_later(Mail::Closed(device.clone()));
         }
+    }
+
+    /// Sends this queue a letter again once a command may have become free; false
+    /// without a pool to do it.
+    fn send_later(&self, mail: Mail) -> bool {
+        let shared = self.shared.clone();
+        self.context.pool.run(Box::new(move || {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            shared.send(mail);
+        }))
     }
 
     /// An AFFINE plugin closed a device.
@@ -717,6 +753,7 @@ impl Queue {
 
     /// Closes what AFFINE plugins opened on this queue, before it is destroyed.
     pub(super) fn close_affine_devices(&mut self) {
+        self.affine.retain(|a| !matches!(a.handle, Some(Err(_))));
         let devices: Vec<_> = self.affine.iter().map(|a| a.device.clone()).collect();
         for device in &devices {
             self.close_affine(device);

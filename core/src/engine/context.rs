@@ -365,6 +365,8 @@ impl Context {
         if device.is_released() {
             return true;
         }
+        // Between this thread's "nothing in flight" and the look at the probes.
+        std::sync::atomic::fence(Ordering::SeqCst);
         if !device.is_dead()
             || device.probes.load(Ordering::SeqCst) > 0
             || self.device_in_flight(device.handle) > 0
@@ -446,7 +448,10 @@ impl Context {
         for device in &devices {
             device.probes.fetch_add(1, Ordering::SeqCst);
         }
-        let closed = devices.iter().any(|device| device.is_dead());
+        // A request that was accepted before the close still goes its way.
+        let closed = devices
+            .iter()
+            .any(|device| device.is_dead() && self.device_in_flight(device.handle) == 0);
         let route = if closed {
             Err(Error::new(libc::EBADF, "the device was closed"))
         } else {

@@ -101,7 +101,9 @@ impl Queue {
             return;
         };
         let pair = &self.pairs[slot.pair as usize];
-        let checked = refuse_finding(finding).and_then(|()| check_bounds(pair, slot.op, &source));
+        let hull = scan.hull();
+        let checked =
+            refuse_finding(finding).and_then(|()| check_bounds(pair, slot.op, &source, &hull));
         if let Err(error) = checked {
             let reason = match finding {
                 crate::plan::Finding::Clean | crate::plan::Finding::Overflow { .. } => {
@@ -113,6 +115,7 @@ impl Queue {
             return self.fail(index, -error.errno, reason, 0);
         }
         slot.total = scan.total_bytes();
+        slot.extra().hull = Some(hull);
         self.shared.faces[index as usize]
             .total
             .store(slot.total, Ordering::Relaxed);
@@ -126,7 +129,9 @@ impl Queue {
     pub(super) fn chore(&mut self, index: u32, stage: Stage) {
         let slot = &mut self.slots[index as usize];
         let pair = &self.pairs[slot.pair as usize];
-        let (src_span, dst_span) = hulls(&slot.source());
+        let hull = slot.hull();
+        let span = |(from, to): (u64, u64)| (from, to.saturating_sub(from));
+        let (src_span, dst_span) = (span(hull.src), span(hull.dst));
         let kernel = |device: &Option<std::sync::Arc<super::devices::Device>>| {
             let device = device.as_ref()?;
             let wanted = device.fd >= 0 && !device.exclusive.load(Ordering::Relaxed);
@@ -181,24 +186,4 @@ impl Queue {
             self.shared.send(mail);
         }
     }
-}
-
-/// The smallest spans that hold all source and all destination ranges.
-fn hulls(source: &crate::plan::Source) -> ((u64, u64), (u64, u64)) {
-    let hull = |base: u64, offset: fn(&xcopy_range) -> u64| {
-        let start = source.ranges.iter().map(offset).min().unwrap_or(0);
-        let end = source
-            .ranges
-            .iter()
-            .map(|r| offset(r).saturating_add(r.length))
-            .max();
-        (
-            base.wrapping_add(start),
-            end.unwrap_or(0).saturating_sub(start),
-        )
-    };
-    (
-        hull(source.src_base, |r| r.src_offset),
-        hull(source.dst_base, |r| r.dst_offset),
-    )
 }

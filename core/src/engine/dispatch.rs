@@ -1,5 +1,6 @@
 //! Dispatch: the next piece of a request and the method for it.
 
+use super::admit::check_bounds;
 use super::clock::coarse_ns;
 use super::orders::Order;
 use super::pairs::BoundMethod;
@@ -40,7 +41,25 @@ impl Queue {
                 }
                 self.complete(index);
             }
-            _ => self.list(index),
+            _ => match self.recheck_bounds(index) {
+                Ok(()) => self.list(index),
+                Err(error) => {
+                    self.context.log(XCOPY_LOG_INFO, &error.message);
+                    self.fail(index, -error.errno, XCOPY_REASON_BOUNDS, 0);
+                }
+            },
+        }
+    }
+
+    /// The devices' sizes may be known, or have changed, only now.
+    fn recheck_bounds(&self, index: u32) -> crate::error::Result<()> {
+        let slot = &self.slots[index as usize];
+        match slot.op {
+            XCOPY_OP_FLUSH | XCOPY_OP_TOKEN_RELEASE => Ok(()),
+            op => {
+                let pair = &self.pairs[slot.pair as usize];
+                check_bounds(pair, op, &slot.source(), &slot.hull())
+            }
         }
     }
 
@@ -297,14 +316,21 @@ impl Queue {
         if host_only && let Some(host) = pair.host {
             return Some(host);
         }
-        pair.methods.iter().position(|method| {
+        let can = |method: &BoundMethod| {
             is_allowed(slot, method)
                 && allowed >> method.id & 1 == 1
                 && method.rests.is_none()
                 && (method.offloads()
                     || slot.flags & (XCOPY_REQ_NO_FALLBACK | XCOPY_REQ_FAST_ONLY) == 0)
                 && self.can_copy(method)
-        })
+        };
+        let first = pair.methods.iter().position(can)?;
+        let fills = |method: &BoundMethod| method.flags & XCOPY_METHOD_FILLS_HOLES != 0;
+        if slot.flags & XCOPY_REQ_KEEP_HOLES == 0 || !fills(&pair.methods[first]) {
+            return Some(first);
+        }
+        let keeps = pair.methods.iter().position(|m| can(m) && !fills(m));
+        keeps.or(Some(first))
     }
 
     fn can_copy(&self, method: &BoundMethod) -> bool {

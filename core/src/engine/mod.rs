@@ -27,6 +27,7 @@ mod plugin_queue;
 mod pool;
 pub mod queue;
 pub mod reasons;
+mod ring;
 mod route;
 mod services;
 mod settle;

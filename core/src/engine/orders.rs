@@ -119,6 +119,12 @@ impl Queue {
         if slot.flags & XCOPY_REQ_SET_HOST_BEHAVIOR != 0 {
             flags |= XCOPY_CMD_SET_HOST_BEHAVIOR;
         }
+        if order.op == XCOPY_CMD_COPY
+            && (slot.methods == 0
+                || slot.flags & (XCOPY_REQ_NO_FALLBACK | XCOPY_REQ_FAST_ONLY) != 0)
+        {
+            flags |= XCOPY_CMD_OFFLOAD_ONLY;
+        }
         let timeout_ms = match slot.deadline {
             0 => 0,
             at => (at.saturating_sub(coarse_ns()) / 1_000_000).clamp(1, u64::from(u32::MAX)) as u32,

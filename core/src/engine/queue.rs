@@ -8,6 +8,7 @@ use super::clock::{coarse_ns, precise_ns};
 use super::context::Context;
 use super::pairs::{AffineDevice, Pair, PairIndex};
 use super::plugin_queue::PluginQueue;
+use super::ring::IndexRing;
 use super::shared::{Mail, QueueShared, SlotFace, add};
 use super::slot::{Slot, Stage};
 use crate::error::{Error, Result};
@@ -48,7 +49,7 @@ pub struct Queue {
     pub(super) slots: Box<[Slot]>,
     pub(super) free_slots: Vec<u32>,
     pub(super) free_cells: Vec<u32>,
-    pub(super) ready: VecDeque<u32>,
+    pub(super) ready: IndexRing,
     /// Slots with something to dispatch or to settle.
     pub(super) runnable: VecDeque<u32>,
     pub(super) scans: u32,
@@ -105,10 +106,10 @@ impl Queue {
             shared,
             options,
             bell,
-            slots: (0..capacity).map(|_| Slot::free()).collect(),
+            slots: (0..capacity).map(|_| Slot::rest()).collect(),
             free_slots: (0..capacity).rev().collect(),
             free_cells: (0..window).rev().collect(),
-            ready: VecDeque::with_capacity(capacity as usize),
+            ready: IndexRing::new(capacity),
             runnable: VecDeque::with_capacity(capacity as usize),
             scans: 0,
             pairs: Vec::new(),
@@ -136,8 +137,8 @@ impl Queue {
         &self.shared
     }
 
-    /// Takes requests up to the first that is refused; how many, and why the
-    /// next one was not.
+    /// Takes requests up to the first that is refused; how many. `error` says
+    /// why the next one was not.
     ///
     /// # Safety
     /// `requests` points to `n` requests, `stride` bytes apart, of which at
@@ -147,20 +148,20 @@ impl Queue {
         requests: *const u8,
         stride: usize,
         n: u32,
-    ) -> (u32, Option<Error>) {
+        error: &mut Option<Error>,
+    ) -> u32 {
         if self.shared.draining.load(Ordering::Acquire) {
-            let error = Error::new(
+            *error = Some(Error::new(
                 libc::ESHUTDOWN,
                 "the queue is drained: xcopy_queue_resume opens it",
-            );
-            return (0, Some(error));
+            ));
+            return 0;
         }
         let epoch = self.context.epoch.load(Ordering::Relaxed);
         if epoch != self.epoch {
             self.epoch = epoch;
             self.outdate_pairs();
         }
-        let mut error = None;
         let mut accepted = 0;
         while accepted < n {
             // SAFETY: the caller's array; see above.
@@ -170,12 +171,14 @@ impl Queue {
             if stride > size_of::<xcopy_request>() {
                 // SAFETY: a longer stride says that the bytes are there.
                 if let Err(refused) = unsafe { check_tail(at, stride) } {
-                    error = Some(refused);
+                    *error = Some(refused);
                     break;
                 }
             }
-            if let Err(refused) = self.admit(request) {
-                error = Some(refused);
+            if !self.admit_straight(request)
+                && let Err(refused) = self.admit_slowly(request)
+            {
+                *error = Some(refused);
                 break;
             }
             accepted += 1;
@@ -186,12 +189,14 @@ impl Queue {
             Ordering::Relaxed,
         );
         add(&self.shared.stats.requests, u64::from(accepted));
-        self.pump();
+        if !self.runnable.is_empty() {
+            self.pump();
+        }
         self.flush();
         if self.bell.is_armed() {
             self.settle_bell();
         }
-        (accepted, error)
+        accepted
     }
 
     /// Offers staged commands to the plugins.
@@ -218,17 +223,22 @@ impl Queue {
         });
     }
 
-    /// Everything that can be done now: ends are taken, commands dispatched.
+    /// Everything that can be done now; completions become ready.
     pub(super) fn advance(&mut self) {
+        self.advance_into(&mut Places::none());
+    }
+
+    /// Everything that can be done now: ends are taken, commands dispatched.
+    fn advance_into(&mut self, places: &mut Places) {
         self.flush();
         for plugin in &self.plugins {
             if plugin.flying > 0 {
                 plugin.poll(POLL_BATCH);
             }
         }
-        self.take_ended();
+        self.take_ended(places);
         if !self.shared.lane.is_empty() {
-            self.drain_lane();
+            self.drain_lane(places);
         }
         if self.timed > 0 {
             // A sleeper is woken to the nanosecond, and the coarse clock may lag:
@@ -248,27 +258,27 @@ impl Queue {
         self.flush();
         // A plugin may end commands inside submit.
         if self.shared.has_ended() {
-            self.take_ended();
+            self.take_ended(places);
             self.pump();
             self.flush();
         }
     }
 
     #[inline]
-    fn take_ended(&mut self) {
+    fn take_ended(&mut self, places: &mut Places) {
         while let Some(index) = self.shared.next_ended() {
-            self.on_end(index);
+            self.on_end(index, places);
         }
     }
 
-    fn drain_lane(&mut self) {
+    fn drain_lane(&mut self, places: &mut Places) {
         let shared = self.shared.clone();
         let mut mail = false;
         shared.lane.drain(|node| {
             if node == shared.mail_node() {
                 mail = true;
             } else {
-                self.on_end(node);
+                self.on_end(node, places);
             }
         });
         if !mail {
@@ -300,7 +310,8 @@ impl Queue {
         }
     }
 
-    /// Takes up to `max` completions, waiting for `min` of them.
+    /// Takes up to `max` completions, waiting for `min` of them; how many.
+    /// `error` says why none was waited for.
     ///
     /// # Safety
     /// `out` points to `max` places, `stride` bytes apart.
@@ -311,23 +322,24 @@ impl Queue {
         min: u32,
         max: u32,
         timeout_ns: i64,
-    ) -> Result<u32> {
+        error: &mut Option<Error>,
+    ) -> u32 {
         let min = min.min(max);
-        let mut taken = 0;
+        let mut places = Places {
+            at: out,
+            stride,
+            taken: 0,
+            max,
+        };
         let mut until = None;
         loop {
-            self.advance();
-            while taken < max
-                && let Some(index) = self.ready.pop_front()
+            self.advance_into(&mut places);
+            while places.left()
+                && let Some(index) = self.ready.pop()
             {
-                // SAFETY: one of the caller's `max` places.
-                let at = unsafe { out.add(stride * taken as usize) };
-                self.take(index, |completion| {
-                    // SAFETY: as above.
-                    unsafe { write_completion(at, stride, completion) }
-                });
-                taken += 1;
+                self.take(index, &mut places);
             }
+            let taken = places.taken;
             if taken >= min || timeout_ns == 0 || self.nothing_to_wait_for() {
                 break;
             }
@@ -336,20 +348,26 @@ impl Queue {
             if now >= until {
                 break;
             }
-            match self.sleep(until, now)? {
-                Wait::Interrupted if taken > 0 => break,
-                Wait::Interrupted => {
-                    self.after_poll();
-                    return Err(Error::new(libc::EINTR, "a signal came: poll again"));
+            match self.sleep(until, now) {
+                Ok(Wait::Ready | Wait::TimedOut) => {}
+                Ok(Wait::Interrupted) => {
+                    if taken == 0 {
+                        *error = Some(Error::new(libc::EINTR, "a signal came: poll again"));
+                    }
+                    break;
                 }
-                Wait::Ready | Wait::TimedOut => {}
+                Err(refused) => {
+                    *error = Some(refused);
+                    break;
+                }
             }
         }
+        let taken = places.taken;
         let in_flight = &self.shared.in_flight;
         in_flight.store(in_flight.load(Ordering::Relaxed) - taken, Ordering::Relaxed);
         add(&self.shared.stats.completions, u64::from(taken));
         self.after_poll();
-        Ok(taken)
+        taken
     }
 
     #[inline]
@@ -446,7 +464,7 @@ impl Queue {
         if self.bell.is_armed() {
             self.settle_bell();
         }
-        self.ready.len() as u32
+        self.ready.len()
     }
 
     /// The pollable fd.
@@ -525,20 +543,53 @@ unsafe fn check_tail(at: *const u8, stride: usize) -> Result<()> {
     Ok(())
 }
 
-/// Writes a completion and zeroes the tail that the caller knows and we do not.
-///
-/// # Safety
-/// `stride` bytes at `at` are writable, at least 64.
-#[inline(always)]
-unsafe fn write_completion(at: *mut u8, stride: usize, completion: xcopy_completion) {
-    let known = size_of::<xcopy_completion>();
-    // SAFETY: the caller's word; C aligns completions to 8, but a stride need
-    // not keep that.
-    unsafe {
-        at.cast::<xcopy_completion>().write_unaligned(completion);
-        if stride > known {
-            std::ptr::write_bytes(at.add(known), 0, stride - known);
+/// The caller's places for completions.
+pub(super) struct Places {
+    /// The next place; there are `max - taken`, `stride` bytes apart, at least 64
+    /// writable bytes each (`stride` bytes if it is longer).
+    at: *mut u8,
+    stride: usize,
+    taken: u32,
+    max: u32,
+}
+
+impl Places {
+    /// No place.
+    pub(super) fn none() -> Places {
+        Places {
+            at: std::ptr::null_mut(),
+            stride: 0,
+            taken: 0,
+            max: 0,
         }
+    }
+
+    /// Whether there is one left.
+    #[inline(always)]
+    pub(super) fn left(&self) -> bool {
+        self.taken < self.max
+    }
+
+    /// Writes a completion, and zeroes the tail that the caller knows and we do
+    /// not. Only while one is left.
+    #[inline(always)]
+    pub(super) fn put(&mut self, completion: xcopy_completion) {
+        let known = size_of::<xcopy_completion>();
+        if !self.left() {
+            return;
+        }
+        // SAFETY: a place is left; C aligns completions to 8, but a stride need
+        // not keep that.
+        unsafe {
+            self.at
+                .cast::<xcopy_completion>()
+                .write_unaligned(completion);
+            if self.stride > known {
+                std::ptr::write_bytes(self.at.add(known), 0, self.stride - known);
+            }
+            self.at = self.at.add(self.stride);
+        }
+        self.taken += 1;
     }
 }
 

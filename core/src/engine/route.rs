@@ -14,7 +14,7 @@ use xcopy_abi::*;
 pub struct RouteMethod {
     /// XCOPY_METHOD_ or a given number.
     pub id: u16,
-    /// XCOPY_METHOD_ flags of the plugin's table.
+    /// XCOPY_METHOD_ flags of the plugin's table, as the verdict changed them.
     pub flags: u32,
     /// Higher is tried first.
     pub worth: u32,
@@ -22,7 +22,7 @@ pub struct RouteMethod {
     pub plugin: Option<Arc<Plugin>>,
     /// Whether it can be used.
     pub usable: bool,
-    /// XCOPY_REASON_ if not.
+    /// XCOPY_REASON_ if not, or if only by name.
     pub reason: u16,
     /// The reason in words.
     pub text: String,
@@ -192,11 +192,11 @@ fn judge(
         }
         methods.push(RouteMethod {
             id: method.id,
-            flags: method.flags,
+            flags: pair_flags(method.flags, verdict),
             worth: method.worth,
             plugin: Some(plugin.clone()),
             usable,
-            reason: if usable { 0 } else { reason.max(1) },
+            reason: pair_reason(method.flags, verdict, usable, reason),
             text,
             limits: verdict.limits,
             src: handles[0],
@@ -204,6 +204,35 @@ fn judge(
         });
     }
     Ok(())
+}
+
+/// A method's flags on one pair.
+pub fn pair_flags(flags: u32, verdict: &xcopy_verdict) -> u32 {
+    let said = |bit: u32| verdict.usable == 1 && verdict.flags & bit != 0;
+    let mut flags = flags;
+    if said(XCOPY_VERDICT_BY_NAME) {
+        flags |= XCOPY_METHOD_BY_NAME;
+    }
+    if said(XCOPY_VERDICT_THROUGH_HOST) {
+        flags &= !XCOPY_METHOD_OFFLOADS;
+    }
+    if said(XCOPY_VERDICT_FILLS_HOLES) {
+        flags |= XCOPY_METHOD_FILLS_HOLES;
+    }
+    flags
+}
+
+/// Why a method is not used on a pair, or not by itself.
+pub fn pair_reason(flags: u32, verdict: &xcopy_verdict, usable: bool, reason: u16) -> u16 {
+    if !usable {
+        reason.max(1)
+    } else if pair_flags(flags, verdict) & XCOPY_METHOD_BY_NAME == 0 {
+        XCOPY_REASON_NONE
+    } else if reason == 0 {
+        XCOPY_REASON_BY_NAME_ONLY
+    } else {
+        reason
+    }
 }
 
 fn ask(
@@ -275,6 +304,14 @@ fn endpoint(context: &Context, device: Option<&Arc<Device>>) -> Result<Endpoint>
             Ok(Endpoint::None(
                 XCOPY_REASON_WRONG_DEVICE,
                 "opened on its queue: prepare the pair".into(),
+            ))
+        }
+        Origin::Native { plugin, .. }
+            if plugin.model() == XCOPY_MODEL_BLOCKING && !context.pool.exists() =>
+        {
+            Ok(Endpoint::None(
+                XCOPY_REASON_NO_POOL,
+                "create the context with pool_threads above 0".into(),
             ))
         }
         Origin::Native { plugin, .. } => Ok(plugin_endpoint(device.attach(plugin)?)),

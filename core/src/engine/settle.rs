@@ -1,9 +1,11 @@
 //! The end of commands and of requests: accounting, retries, fall-backs, and
 //! exactly one completion.
 
+use super::account::straight_completion;
 use super::clock::coarse_ns;
-use super::queue::Queue;
+use super::queue::{Places, Queue};
 use super::reasons;
+use super::ring::{known, known_mut};
 use super::shared::{Answer, Errand, NO_PLUGIN, Purpose, add};
 use super::slot::{Failure, Remainder, Slot, Stage};
 use super::tokens::{Piece, Secret};
@@ -17,38 +19,57 @@ const RETRIES_MAX: u32 = 256;
 const PAUSE_NS: u64 = 1_000_000;
 
 impl Queue {
-    /// A command ended.
-    #[inline]
-    pub(super) fn on_end(&mut self, cell_index: u32) {
+    /// A command ended. A request that went the straight way, ended well and has
+    /// no completion before it goes to the caller's `places` at once.
+    #[inline(always)]
+    pub(super) fn on_end(&mut self, cell_index: u32, places: &mut Places) {
         let Some(cell) = self.shared.cells.get(cell_index as usize) else {
             return;
         };
-        // The straight way: one command, all bytes, no error. Field by field,
-        // because a struct that was written in pieces is slow to copy whole.
+        // Field by field, because a struct that was written in pieces is slow to
+        // copy whole.
         let errand = cell.errand();
         let (status, bytes) = cell.ended_with();
-        if errand.simple && status == 0 {
-            let (at, method) = (errand.slot as usize, errand.method as usize);
-            let slot = &mut self.slots[at];
-            if bytes == slot.total && slot.stage == Stage::Run {
-                self.plugins[errand.plugin as usize].flying -= 1;
-                self.flying -= 1;
-                self.free_cells.push(cell_index);
-                self.pairs[slot.pair as usize].methods[method].in_flight -= 1;
-                slot.in_flight = 0;
-                slot.stage = Stage::Ready;
-                slot.straight = true;
-                let offloaded = if slot.method_offloads { bytes } else { 0 };
-                let face = &self.shared.faces[at];
-                face.copied.store(bytes, Ordering::Relaxed);
-                face.offloaded.store(offloaded, Ordering::Relaxed);
-                add(&self.shared.stats.bytes_copied, bytes);
-                add(&self.shared.stats.bytes_offloaded, offloaded);
-                self.ready.push_back(at as u32);
-                return;
-            }
+        if !errand.simple || status != 0 {
+            return self.on_other_end(cell_index);
         }
-        self.on_other_end(cell_index);
+        let (at, plugin, method) = (errand.slot, errand.plugin, errand.method);
+        // SAFETY: a simple errand was set by `go_straight`, with a slot from the free
+        // list and the plugin queue of a bound method; neither list of theirs ever
+        // shrinks. A slot's pair likewise.
+        let (slot, face, plugin) = unsafe {
+            (
+                known_mut(&mut self.slots, at),
+                known(&self.shared.faces, at),
+                known_mut(&mut self.plugins, plugin),
+            )
+        };
+        // One that was asked to stop has an answer of its own.
+        if bytes != slot.total || slot.stage != Stage::Run || slot.stopping {
+            return self.on_other_end(cell_index);
+        }
+        plugin.flying -= 1;
+        self.flying -= 1;
+        self.free_cells.push(cell_index);
+        // SAFETY: as above.
+        let pair = unsafe { known_mut(&mut self.pairs, slot.pair) };
+        // The pair may have been bound anew, to fewer methods.
+        if let Some(method) = pair.methods.get_mut(method as usize) {
+            method.in_flight = method.in_flight.saturating_sub(1);
+        }
+        slot.in_flight = 0;
+        let offloaded = if slot.method_offloads { bytes } else { 0 };
+        add(&self.shared.stats.bytes_copied, bytes);
+        add(&self.shared.stats.bytes_offloaded, offloaded);
+        if self.ready.is_empty() && places.left() {
+            places.put(straight_completion(slot, face));
+            return self.vacate_straight(at);
+        }
+        slot.stage = Stage::Ready;
+        slot.straight = true;
+        face.copied.store(bytes, Ordering::Relaxed);
+        face.offloaded.store(offloaded, Ordering::Relaxed);
+        self.ready.push(at);
     }
 
     /// The end of a command that did not go the straight way, or not well.
@@ -93,6 +114,9 @@ impl Queue {
         match errand.purpose {
             Purpose::Flush => self.on_flushed(index, &answer),
             Purpose::BridgeRead if answer.status == 0 && answer.bytes == bytes => {
+                let op = self.slots[index as usize].op;
+                let (id, offloads) = self.method_of(index, &errand, op);
+                slot_share(&mut self.slots[index as usize], id, offloads).commands += 1;
                 if !self.bridge_write(index, cell_index, &errand, bytes) {
                     self.release_method(&errand, true);
                 }
@@ -110,6 +134,10 @@ impl Queue {
             let word = u64::from(slot.method) << 32 | u64::from(slot.in_flight);
             face.commands.store(word, Ordering::Relaxed);
             self.list(index);
+        } else if slot.stage == Stage::Ready {
+            // Abandoned, but its completion was not taken yet: that says what is
+            // known now, and so must the report.
+            self.conclude(index);
         }
     }
 
@@ -170,10 +198,21 @@ impl Queue {
         bytes: u64,
         op: u16,
     ) {
-        let (id, offloads) = self.method_of(index, errand, op);
+        let (id, mut offloads) = self.method_of(index, errand, op);
         let plugin_spoke = errand.plugin != NO_PLUGIN;
         if plugin_spoke {
             check_honesty(&mut answer, bytes, id, op, &self.shared.stats);
+            offloads &= answer.flags & XCOPY_RESULT_THROUGH_HOST == 0;
+        }
+        if errand.purpose == Purpose::BridgeRead {
+            // What was read is not copied, and nothing was written.
+            answer.bytes = 0;
+            answer.zeroed = 0;
+            answer.flags |= XCOPY_RESULT_UNTOUCHED;
+            if answer.status == 0 {
+                answer.status = -libc::EIO;
+                answer.flags |= XCOPY_RESULT_ERR_ON_READ;
+            }
         }
         if answer.status == 0 && op == XCOPY_OP_TOKEN_CREATE {
             self.keep_token(index, cell, errand, &answer, bytes);
@@ -597,7 +636,7 @@ impl Queue {
             self.earliest = u64::MAX;
         }
         self.conclude(index);
-        self.ready.push_back(index);
+        self.ready.push(index);
     }
 
     /// The last words on a request: reason, flags, report.
@@ -614,6 +653,8 @@ impl Queue {
         {
             slot.reason = if slot.methods != 0 && !offers_best(pair, slot.methods, method.id) {
                 XCOPY_REASON_NOT_ALLOWED
+            } else if rests_better(pair, slot.methods, method.id) {
+                XCOPY_REASON_FAILED_BEFORE
             } else {
                 method.why_not_better
             };
@@ -630,19 +671,7 @@ impl Queue {
         if let Some(token) = slot.extra.as_ref().and_then(|e| e.token.as_ref()) {
             token.users.fetch_sub(1, Ordering::AcqRel);
         }
-        slot.extra = None;
-        slot.ext = std::ptr::null();
-        slot.ranges = std::ptr::null();
-        slot.stage = Stage::Free;
-        slot.outcome = 0;
-        slot.res = 0;
-        slot.reason = 0;
-        slot.detail = 0;
-        slot.off = 0;
-        slot.stopping = false;
-        slot.deadline = 0;
-        slot.src_base = 0;
-        slot.dst_base = 0;
+        slot.set_rest();
         let pair = &self.pairs[slot.pair as usize];
         let count = &pair.count.in_flight;
         let left = count.load(Ordering::Relaxed) - 1;
@@ -659,14 +688,22 @@ impl Queue {
     /// else of its slot as it was.
     #[inline]
     pub(super) fn vacate_straight(&mut self, index: u32) {
-        let slot = &mut self.slots[index as usize];
+        // SAFETY: a straight slot's index came from the free list, and its pair from
+        // the list of pairs; neither list of theirs ever shrinks.
+        let (slot, face) = unsafe {
+            (
+                known_mut(&mut self.slots, index),
+                known(&self.shared.faces, index),
+            )
+        };
         slot.straight = false;
         slot.stage = Stage::Free;
-        let pair = &self.pairs[slot.pair as usize];
+        // SAFETY: as above.
+        let pair = unsafe { known(&self.pairs, slot.pair) };
         let count = &pair.count.in_flight;
         let left = count.load(Ordering::Relaxed) - 1;
         count.store(left, Ordering::Relaxed);
-        self.shared.faces[index as usize].close();
+        face.close();
         self.free_slots.push(index);
         std::sync::atomic::compiler_fence(Ordering::SeqCst);
         if left == 0 && !super::admit::alive(pair) {
@@ -753,7 +790,9 @@ fn slot_share(slot: &mut Slot, id: u16, offloads: bool) -> &mut xcopy_method_sha
         });
         extra.shares.len() - 1
     });
-    &mut extra.shares[at]
+    let share = &mut extra.shares[at];
+    share.offloaded &= u16::from(offloads);
+    share
 }
 
 /// Turns an answer that cannot be true into an honest failure.
@@ -809,7 +848,7 @@ fn default_action(errno: i32, on_host: bool) -> u16 {
 }
 
 /// The closed list of xcopy_completion.res.
-fn public_errno(status: i32) -> i32 {
+pub(super) fn public_errno(status: i32) -> i32 {
     match -status {
         libc::EIO
         | libc::EREMOTEIO
@@ -834,6 +873,14 @@ fn public_errno(status: i32) -> i32 {
         libc::ENOTSUP | libc::ENOSYS | libc::ENOTTY | libc::EXDEV => -libc::ENOTSUP,
         _ => -libc::EIO,
     }
+}
+
+/// Whether a better method than `id`, and one that the mask has, rests.
+fn rests_better(pair: &super::pairs::Pair, mask: u32, id: u16) -> bool {
+    pair.methods
+        .iter()
+        .take_while(|m| m.id != id)
+        .any(|m| m.rests.is_some() && (mask == 0 || mask >> m.id & 1 == 1))
 }
 
 /// Whether a mask has every method that is better than `id`.

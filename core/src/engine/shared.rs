@@ -4,6 +4,7 @@
 //! Everything else of a queue belongs to the owner alone (`queue.rs`).
 
 use super::devices::Device;
+use super::ring::IndexRing;
 use super::route::Route;
 use crate::error::Result;
 use crate::plan::Cursor;
@@ -109,13 +110,6 @@ pub struct CommandCell {
 /// Sense data of failures: rare, so behind a lock and not in every cell.
 type Senses = Mutex<std::collections::HashMap<u32, Vec<u8>>>;
 
-/// Commands that ended on the owner's thread, in order.
-struct Ended {
-    ring: Box<[Cell<u32>]>,
-    head: Cell<u32>,
-    tail: Cell<u32>,
-}
-
 /// What other threads ask of the owner.
 pub enum Mail {
     /// A pair was probed.
@@ -167,7 +161,7 @@ pub struct SlotFace {
 
 impl SlotFace {
     /// Begins a request.
-    #[inline]
+    #[inline(always)]
     pub fn open(&self, request: &xcopy_request, total: u64) {
         self.user_data.store(request.user_data, Ordering::Relaxed);
         self.pair.store(
@@ -248,7 +242,8 @@ pub struct QueueShared {
     mail_posted: AtomicBool,
     mailbox: Mutex<VecDeque<Mail>>,
     senses: Senses,
-    ended: Ended,
+    /// Commands that ended on the owner's thread, in order.
+    ended: IndexRing,
     /// Pairs in use.
     pub pairs: Mutex<Vec<Arc<PairCount>>>,
     /// Accepted and not yet taken.
@@ -280,13 +275,7 @@ impl QueueShared {
             mail_posted: AtomicBool::new(false),
             mailbox: Mutex::default(),
             senses: Mutex::default(),
-            ended: Ended {
-                ring: (0..window.next_power_of_two())
-                    .map(|_| Cell::new(0))
-                    .collect(),
-                head: Cell::new(0),
-                tail: Cell::new(0),
-            },
+            ended: IndexRing::new(window),
             pairs: Mutex::default(),
             in_flight: AtomicU32::new(0),
             draining: AtomicBool::new(false),
@@ -297,12 +286,7 @@ impl QueueShared {
     /// Gives the command to a backend; its cookie.
     #[inline]
     pub fn launch(&self, index: u32) -> u64 {
-        let cell = &self.cells[index as usize];
-        let state = cell.state.load(Ordering::Relaxed);
-        let generation = (state >> PHASE_BITS).wrapping_add(1) & u64::from(u32::MAX);
-        cell.state
-            .store(generation << PHASE_BITS | FLYING, Ordering::Release);
-        generation << 32 | u64::from(index)
+        self.cells[index as usize].launch(index)
     }
 
     /// Takes a command back that no backend accepted, or whose end was delivered.
@@ -320,13 +304,14 @@ impl QueueShared {
         state & ((1 << PHASE_BITS) - 1) == FLYING
     }
 
+    #[inline(always)]
     fn locate(&self, plugin: u32, cookie: u64) -> Option<(u32, &CommandCell, u64)> {
         let index = cookie as u32;
         let cell = self.cells.get(index as usize)?;
         let flying = (cookie >> 32) << PHASE_BITS | FLYING;
         let state = cell.state.load(Ordering::Acquire);
         // The errand is the owner's, but stable while the command flies.
-        (state == flying && cell.errand.get().plugin == plugin).then_some((index, cell, flying))
+        (state == flying && cell.errand().plugin == plugin).then_some((index, cell, flying))
     }
 
     /// Ends commands from any thread.
@@ -361,12 +346,12 @@ impl QueueShared {
         }
         // SAFETY: the exchange made this thread the only writer of the answer
         // until the lane delivers it.
-        unsafe { *cell.answer.get() = self.keep(index, result) };
+        unsafe { self.record(cell, index, result) };
         Some(index)
     }
 
     /// Ends a command on the owner's thread, without atomics that lock.
-    #[inline]
+    #[inline(always)]
     pub fn complete_on_owner(&self, plugin: u32, result: &xcopy_result) {
         let Some((index, cell, flying)) = self.locate(plugin, result.cookie) else {
             add(&self.stats.late_answers, 1);
@@ -376,15 +361,26 @@ impl QueueShared {
         cell.state.store(done, Ordering::Relaxed);
         // SAFETY: the phase was FLYING and is DONE now; the owner's thread, which
         // this is, reads the answer after this call.
+        unsafe { self.record(cell, index, result) };
+        self.ended.push(index);
+    }
+
+    /// Writes a command's answer; of a plain success no more than is looked at.
+    ///
+    /// # Safety
+    /// The caller alone may touch the cell's answer.
+    #[inline(always)]
+    unsafe fn record(&self, cell: &CommandCell, index: u32, result: &xcopy_result) {
+        // SAFETY: the caller's word.
         let answer = unsafe { &mut *cell.answer.get() };
         if result.status == 0 && result.token_size == 0 {
             answer.status = 0;
             answer.bytes = result.bytes;
             answer.zeroed = 0;
+            answer.token_size = 0;
         } else {
             *answer = self.keep(index, result);
         }
-        self.ended.push(index);
     }
 
     #[cold]
@@ -447,7 +443,7 @@ impl QueueShared {
     }
 
     /// The next command that ended on the owner's thread; the owner only.
-    #[inline]
+    #[inline(always)]
     pub fn next_ended(&self) -> Option<u32> {
         self.ended.pop()
     }
@@ -455,7 +451,7 @@ impl QueueShared {
     /// Whether a command ended on the owner's thread and was not looked at yet.
     #[inline]
     pub fn has_ended(&self) -> bool {
-        self.ended.head.get() != self.ended.tail.get()
+        !self.ended.is_empty()
     }
 
     /// The lane's node that stands for "there is mail".
@@ -496,7 +492,8 @@ impl QueueShared {
             .iter()
             .any(|p| p.src == device.handle || p.dst == device.handle);
         drop(pairs);
-        if known {
+        // A queue may have opened it (AFFINE) and have no pair of it any more.
+        if known || device.affine_opens.load(Ordering::Acquire) > 0 {
             self.send(Mail::Closed(device.clone()));
         }
     }
@@ -568,27 +565,17 @@ impl QueueShared {
     }
 }
 
-impl Ended {
-    #[inline]
-    fn push(&self, index: u32) {
-        let tail = self.tail.get();
-        // A command ends once, so the ring, as large as the window, never overflows.
-        self.ring[(tail as usize) & (self.ring.len() - 1)].set(index);
-        self.tail.set(tail.wrapping_add(1));
-    }
-
-    #[inline]
-    fn pop(&self) -> Option<u32> {
-        let head = self.head.get();
-        if head == self.tail.get() {
-            return None;
-        }
-        self.head.set(head.wrapping_add(1));
-        Some(self.ring[(head as usize) & (self.ring.len() - 1)].get())
-    }
-}
-
 impl CommandCell {
+    /// Gives the command, whose index this is, to a backend; its cookie.
+    #[inline(always)]
+    pub fn launch(&self, index: u32) -> u64 {
+        let state = self.state.load(Ordering::Relaxed);
+        let generation = (state >> PHASE_BITS).wrapping_add(1) & u64::from(u32::MAX);
+        self.state
+            .store(generation << PHASE_BITS | FLYING, Ordering::Release);
+        generation << 32 | u64::from(index)
+    }
+
     /// What the owner knows of the command; the owner only, while it ends.
     #[inline]
     pub fn errand(&self) -> &Errand {
@@ -598,35 +585,54 @@ impl CommandCell {
     }
 
     /// Status and bytes of the answer of a command that ended; the owner only.
+    /// Bytes that passed through the host against expectation are no status of 0.
     #[inline]
     pub fn ended_with(&self) -> (i32, u64) {
         let answer = self.answer.get();
         // SAFETY: as in `QueueShared::answer`.
-        unsafe { ((*answer).status, (*answer).bytes) }
+        let (status, flags, bytes) =
+            unsafe { ((*answer).status, (*answer).flags, (*answer).bytes) };
+        (status | (flags & XCOPY_RESULT_THROUGH_HOST) as i32, bytes)
+    }
+
+    /// Points a straight command at its request; the owner only.
+    #[inline]
+    pub fn direct(&self, slot: u32, method: u32) {
+        let errand = self.errand.as_ptr();
+        // SAFETY: as in `errand`; nobody holds a reference to it here.
+        unsafe {
+            (*errand).slot = slot;
+            (*errand).method = method;
+        }
+    }
+
+    /// A command that says nothing.
+    pub fn no_command() -> xcopy_cmd {
+        xcopy_cmd {
+            cookie: 0,
+            op: 0,
+            method: 0,
+            flags: 0,
+            src: std::ptr::null_mut(),
+            dst: std::ptr::null_mut(),
+            ranges: std::ptr::null(),
+            nranges: 0,
+            timeout_ms: 0,
+            bytes: 0,
+            buffer: std::ptr::null_mut(),
+            token: std::ptr::null_mut(),
+            token_size: 0,
+            token_type: 0,
+            token_lifetime_s: 0,
+            reserved: 0,
+            arg: std::ptr::null_mut(),
+            private_data: std::ptr::null_mut(),
+        }
     }
 
     fn new() -> CommandCell {
         CommandCell {
-            cmd: UnsafeCell::new(xcopy_cmd {
-                cookie: 0,
-                op: 0,
-                method: 0,
-                flags: 0,
-                src: std::ptr::null_mut(),
-                dst: std::ptr::null_mut(),
-                ranges: std::ptr::null(),
-                nranges: 0,
-                timeout_ms: 0,
-                bytes: 0,
-                buffer: std::ptr::null_mut(),
-                token: std::ptr::null_mut(),
-                token_size: 0,
-                token_type: 0,
-                token_lifetime_s: 0,
-                reserved: 0,
-                arg: std::ptr::null_mut(),
-                private_data: std::ptr::null_mut(),
-            }),
+            cmd: UnsafeCell::new(CommandCell::no_command()),
             state: AtomicU64::new(0),
             answer: UnsafeCell::new(Answer::default()),
             range: UnsafeCell::new(xcopy_range::default()),

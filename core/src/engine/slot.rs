@@ -1,7 +1,7 @@
 //! The owner's part of a request in flight.
 
 use super::shared::SlotFace;
-use crate::plan::{Cursor, Scan, Source};
+use crate::plan::{Cursor, Hull, Scan, Source};
 use std::sync::Arc;
 use xcopy_abi::*;
 
@@ -72,6 +72,8 @@ pub struct Extra {
     pub sense: Vec<u8>,
     /// The check of a long list of ranges.
     pub scan: Option<Box<Scan>>,
+    /// The spans of a long list, once it was checked.
+    pub hull: Option<Hull>,
     /// Transient failures so far.
     pub retries: u32,
     /// Coarse time before which nothing is dispatched.
@@ -153,7 +155,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// A slot not in use.
+    /// A slot of a request that did nothing yet.
     pub fn free() -> Slot {
         Slot {
             range: xcopy_range::default(),
@@ -188,6 +190,41 @@ impl Slot {
         }
     }
 
+    /// A slot not in use. The straight way relies on these values and leaves
+    /// them so: one COPY of one range by one command, and nothing of what only
+    /// other requests use.
+    pub fn rest() -> Slot {
+        let mut slot = Slot::free();
+        slot.set_rest();
+        slot
+    }
+
+    /// Makes a slot what `rest` is, except for what each request sets.
+    pub fn set_rest(&mut self) {
+        self.extra = None;
+        self.ext = std::ptr::null();
+        self.ranges = std::ptr::null();
+        self.nranges = 1;
+        self.cursor = Cursor {
+            index: 1,
+            offset: 0,
+            position: 0,
+        };
+        self.op = XCOPY_OP_COPY;
+        self.commands = 1;
+        self.stage = Stage::Free;
+        self.outcome = 0;
+        self.res = 0;
+        self.reason = 0;
+        self.detail = 0;
+        self.off = 0;
+        self.stopping = false;
+        self.straight = false;
+        self.deadline = 0;
+        self.src_base = 0;
+        self.dst_base = 0;
+    }
+
     /// The ranges, to be planned from.
     pub fn source(&self) -> Source<'_> {
         let ranges = if self.ranges.is_null() {
@@ -203,6 +240,12 @@ impl Slot {
             src_base: self.src_base,
             dst_base: self.dst_base,
         }
+    }
+
+    /// The spans of the request.
+    pub fn hull(&self) -> Hull {
+        let known = self.extra.as_ref().and_then(|extra| extra.hull);
+        known.unwrap_or_else(|| Hull::of(&self.source()))
     }
 
     /// The rarely used part, made when first needed.

@@ -96,6 +96,11 @@ impl Buffers {
             .unwrap_or(self.shared.unit)
     }
 
+    /// The smallest size.
+    pub fn unit(&self) -> usize {
+        self.shared.unit
+    }
+
     /// Bytes in use now.
     pub fn in_use(&self) -> usize {
         self.shared.lock().in_use

@@ -19,4 +19,4 @@ mod overlap_tests;
 
 pub use adapt::Adapt;
 pub use command::{Cursor, Kind, Source, Step, next_command};
-pub use overlap::{Finding, Scan, check_small};
+pub use overlap::{Finding, Hull, Scan, check_small};

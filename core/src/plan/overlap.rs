@@ -156,6 +156,49 @@ enum Phase {
     Done(Finding),
 }
 
+/// The smallest spans that hold all ranges, absolute bytes from and to, and the
+/// union of the bits of all offsets and lengths, which shows what they are
+/// multiples of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hull {
+    /// Of the sources.
+    pub src: (u64, u64),
+    /// Of the destinations.
+    pub dst: (u64, u64),
+    /// Of source offsets and lengths.
+    pub src_bits: u64,
+    /// Of destination offsets and lengths.
+    pub dst_bits: u64,
+}
+
+impl Hull {
+    const EMPTY: Hull = Hull {
+        src: (u64::MAX, 0),
+        dst: (u64::MAX, 0),
+        src_bits: 0,
+        dst_bits: 0,
+    };
+
+    #[inline]
+    fn add(&mut self, range: &Bounds, length: u64) {
+        self.src = (self.src.0.min(range.src), self.src.1.max(range.src_end));
+        self.dst = (self.dst.0.min(range.dst), self.dst.1.max(range.dst_end));
+        self.src_bits |= range.src | length;
+        self.dst_bits |= range.dst | length;
+    }
+
+    /// Of a short list.
+    pub fn of(source: &Source) -> Hull {
+        let mut hull = Hull::EMPTY;
+        for range in source.ranges {
+            if let Some(bounds) = bounds(source, range) {
+                hull.add(&bounds, range.length);
+            }
+        }
+        hull
+    }
+}
+
 /// A check of a list of any length, in slices. Memory is used only to sort a
 /// list of at most 4,096 ranges that does not ascend.
 #[derive(Debug)]
@@ -170,8 +213,7 @@ pub struct Scan {
     descent: u64,
     /// Bounds of the previous destination.
     previous: (u64, u64),
-    src_hull: (u64, u64),
-    dst_hull: (u64, u64),
+    hull: Hull,
     /// Indices in the order of the destinations, for lists that were sorted.
     order: Vec<u32>,
 }
@@ -190,8 +232,7 @@ impl Scan {
             ascending: true,
             descent: 0,
             previous: (0, 0),
-            src_hull: (u64::MAX, 0),
-            dst_hull: (u64::MAX, 0),
+            hull: Hull::EMPTY,
             order: Vec::new(),
         }
     }
@@ -221,6 +262,11 @@ impl Scan {
         self.total
     }
 
+    /// The spans of the list, once [`Scan::step`] found it clean.
+    pub fn hull(&self) -> Hull {
+        self.hull
+    }
+
     fn stream(&mut self, source: &Source, next: u64, budget: &mut u64) -> Phase {
         let n = self.n.min(source.ranges.len() as u64);
         let end = n.min(next.saturating_add(*budget));
@@ -230,7 +276,7 @@ impl Scan {
             .unwrap_or_default();
         // In registers: written through `self` they cost twice the time.
         let (mut total, mut previous) = (self.total, self.previous);
-        let (mut src_hull, mut dst_hull) = (self.src_hull, self.dst_hull);
+        let mut hull = self.hull;
         for (index, range) in (next..).zip(slice) {
             if range.length == 0 {
                 return Phase::Done(Finding::Empty { index });
@@ -240,6 +286,7 @@ impl Scan {
                 return Phase::Done(Finding::Overflow { index });
             };
             total = sum;
+            hull.add(&this, range.length);
             if self.disjoint {
                 continue;
             }
@@ -256,11 +303,9 @@ impl Scan {
                 }
             }
             previous = (this.dst, this.dst_end);
-            src_hull = (src_hull.0.min(this.src), src_hull.1.max(this.src_end));
-            dst_hull = (dst_hull.0.min(this.dst), dst_hull.1.max(this.dst_end));
         }
         (self.total, self.previous) = (total, previous);
-        (self.src_hull, self.dst_hull) = (src_hull, dst_hull);
+        self.hull = hull;
         *budget -= end.saturating_sub(next).min(*budget);
         if end < n {
             Phase::Stream { next: end }
@@ -275,7 +320,7 @@ impl Scan {
 
     fn first_source(&self) -> Phase {
         match self.same_storage {
-            Some(delta) if self.meets_hull(self.src_hull.0, self.src_hull.1, delta) => {
+            Some(delta) if self.meets_hull(self.hull.src.0, self.hull.src.1, delta) => {
                 Phase::Sources { next: 0, hint: 0 }
             }
             _ => Phase::Done(Finding::Clean),
@@ -284,7 +329,7 @@ impl Scan {
 
     fn meets_hull(&self, src: u64, src_end: u64, delta: i128) -> bool {
         let (from, to) = moved(src, src_end, delta);
-        from < i128::from(self.dst_hull.1) && i128::from(self.dst_hull.0) < to
+        from < i128::from(self.hull.dst.1) && i128::from(self.hull.dst.0) < to
     }
 
     fn first_heap(&mut self, n: u64) -> Phase {

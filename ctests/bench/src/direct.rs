@@ -92,7 +92,9 @@ pub fn alone(path: &Path, batch: u32) -> Result<Work, Failure> {
     }
     let base = commands.as_mut_ptr();
     // SAFETY: inside the array.
-    let pointers: Vec<*mut xcopy_cmd> = (0..batch).map(|k| unsafe { base.add(k as usize) }).collect();
+    let pointers: Vec<*mut xcopy_cmd> = (0..batch)
+        .map(|k| unsafe { base.add(k as usize) })
+        .collect();
     let mut number = 0u64;
     Ok(Box::new(move |ops| {
         let _owned = (&commands, &ranges);

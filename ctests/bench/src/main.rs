@@ -83,7 +83,10 @@ fn run(options: &Options) -> Result<bool, Failure> {
             (case.work)(n).map_err(|e| format!("{}: {e}", case.name))?;
             let wall = wall.elapsed().as_nanos() as f64;
             let cpu = (thread_cpu_ns() - cpu) as f64;
-            series[at].samples.push(Sample { wall: wall / n as f64, cpu: cpu / n as f64 });
+            series[at].samples.push(Sample {
+                wall: wall / n as f64,
+                cpu: cpu / n as f64,
+            });
         }
     }
     report::table(&series, &absent);
@@ -107,7 +110,11 @@ fn cases(options: &Options) -> Result<(Vec<Case>, Vec<Absent>), Failure> {
     for batch in BATCHES {
         let name = format!("null plugin alone, batch {batch}");
         if wanted(&name) {
-            cases.push(Case { name, share: 1.0, work: direct::alone(&plugin, batch)? });
+            cases.push(Case {
+                name,
+                share: 1.0,
+                work: direct::alone(&plugin, batch)?,
+            });
         }
     }
     let api = Api::load(&options.lib.join("libxcopy.so.0"))?;
@@ -116,24 +123,39 @@ fn cases(options: &Options) -> Result<(Vec<Case>, Vec<Absent>), Failure> {
             let name = format!("libxcopy {label}, batch {batch}");
             if wanted(&name) {
                 let work = path::null_path(api, &plugin, pairs, batch)?;
-                cases.push(Case { name, share: 1.0, work });
+                cases.push(Case {
+                    name,
+                    share: 1.0,
+                    work,
+                });
             }
         }
     }
     for (depth, batch, share) in [(64, 32, 0.5), (1, 1, 0.05)] {
         let name = format!("libxcopy lane, depth {depth}, batch {batch}");
         if wanted(&name) {
-            cases.push(Case { name, share, work: path::lane_path(api, depth, batch)? });
+            cases.push(Case {
+                name,
+                share,
+                work: path::lane_path(api, depth, batch)?,
+            });
         }
     }
-    for (ring, label) in [(peers::Ring::Default, "default"), (peers::Ring::Deferred, "deferred")] {
+    for (ring, label) in [
+        (peers::Ring::Default, "default"),
+        (peers::Ring::Deferred, "deferred"),
+    ] {
         for batch in BATCHES {
             let name = format!("io_uring NOP {label}, batch {batch}");
             if !wanted(&name) {
                 continue;
             }
             match peers::uring(ring, batch) {
-                Ok(work) => cases.push(Case { name, share: 0.1, work }),
+                Ok(work) => cases.push(Case {
+                    name,
+                    share: 0.1,
+                    work,
+                }),
                 Err(why) => absent.push((name, why)),
             }
         }
@@ -141,7 +163,11 @@ fn cases(options: &Options) -> Result<(Vec<Case>, Vec<Absent>), Failure> {
     for batch in BATCHES {
         let name = format!("ArrayQueue 64 B, batch {batch}");
         if wanted(&name) {
-            cases.push(Case { name, share: 1.0, work: peers::array_queue(batch) });
+            cases.push(Case {
+                name,
+                share: 1.0,
+                work: peers::array_queue(batch),
+            });
         }
     }
     Ok((cases, absent))
@@ -164,7 +190,10 @@ pub(crate) fn next_random(state: &mut u64) -> u64 {
 }
 
 fn thread_cpu_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: a valid place for the answer.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64

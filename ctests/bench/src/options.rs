@@ -63,6 +63,8 @@ impl Options {
 fn number(arg: &str, text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(n) if (1..=1_000_000_000).contains(&n) => Ok(n),
-        _ => Err(format!("{arg} {text}: not a number from 1 to 1,000,000,000")),
+        _ => Err(format!(
+            "{arg} {text}: not a number from 1 to 1,000,000,000"
+        )),
     }
 }

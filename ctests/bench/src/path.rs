@@ -36,7 +36,9 @@ impl Prepared {
     ) -> Result<Prepared, Failure> {
         let (mut context, mut queue) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: defaults, and a place for the context.
-        api.check("context", unsafe { (api.context_create)(ptr::null(), &mut context) })?;
+        api.check("context", unsafe {
+            (api.context_create)(ptr::null(), &mut context)
+        })?;
         load(context)?;
         // SAFETY: plain data that the call below fills.
         let mut options: xcopy_queue_options = unsafe { std::mem::zeroed() };
@@ -45,7 +47,10 @@ impl Prepared {
             (api.queue_options_init)(&mut options, size_of::<xcopy_queue_options>());
             api.check("queue", (api.queue_create)(context, &options, &mut queue))?;
         }
-        let mut path = Prepared { queue, pairs: Vec::new() };
+        let mut path = Prepared {
+            queue,
+            pairs: Vec::new(),
+        };
         for _ in 0..npairs {
             let open = |flags| -> Result<u32, Failure> {
                 let (spec, mut device) = (text(format!("{plugin}:{SIZE}"))?, 0);
@@ -55,7 +60,10 @@ impl Prepared {
                 api.check("device", answer).map(|()| device)
             };
             let pair = (open(XCOPY_OPEN_READ)?, open(XCOPY_OPEN_WRITE)?);
-            let prepare = xcopy_request { op: XCOPY_OP_PREPARE, ..request(pair) };
+            let prepare = xcopy_request {
+                op: XCOPY_OP_PREPARE,
+                ..request(pair)
+            };
             let mut completion = xcopy_completion::default();
             // SAFETY: the queue, one request and one place.
             unsafe {
@@ -89,7 +97,7 @@ fn request((src, dst): (u32, u32)) -> xcopy_request {
 /// Length of the request with this number: differs from its neighbours'.
 #[inline]
 fn length(number: u64) -> u64 {
-    (number % 61 + 1) * 4096
+    (number % 64 + 1) * 4096
 }
 
 /// The polled path: `batch` requests are submitted, then taken.
@@ -97,11 +105,14 @@ pub fn null_path(api: Api, plugin: &Path, npairs: usize, batch: u32) -> Result<W
     let file = text(plugin.as_os_str().as_encoded_bytes())?;
     let path = Prepared::new(api, "null", npairs, |context| {
         // SAFETY: a context and a text.
-        api.check("plugin", unsafe { (api.plugin_load)(context, file.as_ptr()) })
+        api.check("plugin", unsafe {
+            (api.plugin_load)(context, file.as_ptr())
+        })
     })?;
     let mut random = 88_172_645_463_325_252;
-    let sequence: Vec<u8> =
-        (0..SEQUENCE).map(|_| (next_random(&mut random) % npairs as u64) as u8).collect();
+    let sequence: Vec<u8> = (0..SEQUENCE)
+        .map(|_| (next_random(&mut random) % npairs as u64) as u8)
+        .collect();
     let mut requests = vec![request(path.pairs[0]); batch as usize];
     let mut completions = vec![xcopy_completion::default(); batch as usize];
     let mut number = 0u64;
@@ -124,7 +135,7 @@ pub fn null_path(api: Api, plugin: &Path, npairs: usize, batch: u32) -> Result<W
             }
             // SAFETY: the queue, and `batch` places.
             let taken =
-                unsafe { (api.poll)(path.queue, completions.as_mut_ptr(), 64, batch, batch, -1) };
+                unsafe { (api.poll)(path.queue, completions.as_mut_ptr(), 64, 0, batch, 0) };
             if taken != batch as i32 {
                 api.check("poll", taken)?;
                 return Err(format!("{taken} of {batch} taken"));
@@ -150,7 +161,9 @@ pub fn null_path(api: Api, plugin: &Path, npairs: usize, batch: u32) -> Result<W
 pub fn lane_path(api: Api, depth: u32, batch: u32) -> Result<Work, Failure> {
     let path = Prepared::new(api, spin::NAME, 1, |context| {
         // SAFETY: a context and an entry point.
-        api.check("plugin", unsafe { (api.plugin_register)(context, Some(spin::init)) })
+        api.check("plugin", unsafe {
+            (api.plugin_register)(context, Some(spin::init))
+        })
     })?;
     let mut requests = vec![request(path.pairs[0]); batch as usize];
     let mut completions = vec![xcopy_completion::default(); batch as usize];
@@ -185,7 +198,9 @@ pub fn lane_path(api: Api, depth: u32, batch: u32) -> Result<Work, Failure> {
             for completion in &completions[..taken as usize] {
                 let expected = length(completion.user_data);
                 let place = completion.user_data.wrapping_sub(first) as usize;
-                let once = seen.get_mut(place).is_some_and(|n| std::mem::replace(n, 1) == 0);
+                let once = seen
+                    .get_mut(place)
+                    .is_some_and(|n| std::mem::replace(n, 1) == 0);
                 if !once || completion.res != 0 || completion.bytes_done != expected {
                     return Err(format!("ended wrongly: {completion:?}"));
                 }

@@ -20,7 +20,9 @@ pub fn uring(kind: Ring, batch: u32) -> Result<Work, Failure> {
     if kind == Ring::Deferred {
         builder.setup_single_issuer().setup_defer_taskrun();
     }
-    let mut ring = builder.build(64).map_err(|e| format!("io_uring_setup: {e}"))?;
+    let mut ring = builder
+        .build(64)
+        .map_err(|e| format!("io_uring_setup: {e}"))?;
     let mut number = 0u64;
     Ok(Box::new(move |ops| {
         let end = number + ops;
@@ -35,7 +37,8 @@ pub fn uring(kind: Ring, batch: u32) -> Result<Work, Failure> {
                 number += 1;
             }
             drop(queue);
-            ring.submit_and_wait(batch as usize).map_err(|e| e.to_string())?;
+            ring.submit_and_wait(batch as usize)
+                .map_err(|e| e.to_string())?;
             let mut taken = 0;
             for completion in ring.completion() {
                 if completion.result() != 0 {
@@ -68,7 +71,10 @@ pub fn array_queue(batch: u32) -> Work {
                 }
             }
             for k in 0..u64::from(batch) {
-                if queue.pop().is_none_or(|entry| black_box(entry)[7] != number + k) {
+                if queue
+                    .pop()
+                    .is_none_or(|entry| black_box(entry)[7] != number + k)
+                {
                     return Err("an entry was lost".into());
                 }
             }

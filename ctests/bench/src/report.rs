@@ -31,7 +31,10 @@ impl Spread {
 impl Series {
     /// A case without runs.
     pub fn new(name: &str) -> Series {
-        Series { name: name.into(), samples: Vec::new() }
+        Series {
+            name: name.into(),
+            samples: Vec::new(),
+        }
     }
 
     fn spread(&self, of: impl Fn(&Sample) -> f64) -> Spread {
@@ -40,8 +43,14 @@ impl Series {
         let at = |share: f64| -> f64 {
             // Between the two nearest runs.
             let place = share * (values.len().saturating_sub(1)) as f64;
-            let below = values.get(place.floor() as usize).copied().unwrap_or(f64::NAN);
-            let above = values.get(place.ceil() as usize).copied().unwrap_or(f64::NAN);
+            let below = values
+                .get(place.floor() as usize)
+                .copied()
+                .unwrap_or(f64::NAN);
+            let above = values
+                .get(place.ceil() as usize)
+                .copied()
+                .unwrap_or(f64::NAN);
             below + (above - below) * place.fract()
         };
         Spread([at(0.0), at(0.25), at(0.5), at(0.75), at(1.0)])
@@ -81,10 +90,15 @@ const GOALS: [Goal; 5] = [
 /// The goal of a case: its nanoseconds, or what a NOP of this run allows.
 fn goal_of(series: &[Series], at: usize) -> f64 {
     let (_, ns, nop) = GOALS[at];
-    let Some((batch, divisor)) = nop else { return ns };
+    let Some((batch, divisor)) = nop else {
+        return ns;
+    };
     let of = |kind: &str| {
         let name = format!("io_uring NOP {kind}, batch {batch}");
-        series.iter().find(|s| s.name == name).map(|s| s.spread(|s| s.wall).median())
+        series
+            .iter()
+            .find(|s| s.name == name)
+            .map(|s| s.spread(|s| s.wall).median())
     };
     // The faster of the two rings.
     let nop = match (of("default"), of("deferred")) {
@@ -98,7 +112,9 @@ fn goal_of(series: &[Series], at: usize) -> f64 {
 pub fn goals(series: &[Series]) -> bool {
     let mut kept = true;
     for (at, (name, ns, _)) in GOALS.iter().enumerate() {
-        let Some(case) = series.iter().find(|s| s.name == *name) else { continue };
+        let Some(case) = series.iter().find(|s| s.name == *name) else {
+            continue;
+        };
         let (median, goal) = (case.spread(|s| s.wall).median(), goal_of(series, at));
         let word = if median <= goal { "kept" } else { "MISSED" };
         println!("goal {word}: {name}: {median:.1} of {ns:.0} ns ({goal:.1} by this run's NOP)");
@@ -136,8 +152,10 @@ pub fn json(series: &[Series], absent: &[(String, String)], options: &Options) -
             }))
         })
         .collect();
-    let absent: Vec<Value> =
-        absent.iter().map(|(name, why)| json!({ "name": name, "why": why })).collect();
+    let absent: Vec<Value> = absent
+        .iter()
+        .map(|(name, why)| json!({ "name": name, "why": why }))
+        .collect();
     let all = json!({
         "runs": options.runs, "ops": options.ops, "cases": cases, "goals": goals,
         "not_measured": absent,

@@ -134,13 +134,15 @@ unsafe extern "C" fn create(
     queue: *mut *mut c_void,
 ) -> c_int {
     // SAFETY: the table that `init` got, valid for the life of the process.
-    let Some(complete) = (unsafe { HOST.load(Ordering::Acquire).as_ref() })
-        .and_then(|host| host.complete)
+    let Some(complete) =
+        (unsafe { HOST.load(Ordering::Acquire).as_ref() }).and_then(|host| host.complete)
     else {
         return -libc::EINVAL;
     };
     let ring = Arc::new(Ring {
-        places: (0..PLACES).map(|_| AtomicPtr::new(ptr::null_mut())).collect(),
+        places: (0..PLACES)
+            .map(|_| AtomicPtr::new(ptr::null_mut()))
+            .collect(),
         put: Apart(AtomicU32::new(0)),
         stop: AtomicBool::new(false),
         complete,
@@ -150,7 +152,10 @@ unsafe extern "C" fn create(
     let Ok(worker) = std::thread::Builder::new().spawn(move || shared.run()) else {
         return -libc::EAGAIN;
     };
-    let made = Box::new(Queue { ring, worker: Some(worker) });
+    let made = Box::new(Queue {
+        ring,
+        worker: Some(worker),
+    });
     // SAFETY: the core's place for the queue.
     unsafe { *queue = Box::into_raw(made).cast() };
     0
@@ -165,11 +170,7 @@ unsafe extern "C" fn destroy(queue: *mut c_void) {
     }
 }
 
-unsafe extern "C" fn submit(
-    queue: *mut c_void,
-    commands: *const *mut xcopy_cmd,
-    n: u32,
-) -> c_int {
+unsafe extern "C" fn submit(queue: *mut c_void, commands: *const *mut xcopy_cmd, n: u32) -> c_int {
     // SAFETY: `create` made it; `commands` holds n pointers. At most a window
     // of commands is in flight, so the ring has room for all.
     unsafe {

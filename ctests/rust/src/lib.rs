@@ -7,9 +7,11 @@
 //! | `script` | what a faulty plugin is told to do, and what it saw |
 //! | `faulty` | the faulty plugin, in all four execution models |
 //! | `judge` | whether a completion, its report and the bytes agree |
+//! | `fixture` | two disks of one faulty plugin, and all checks after each copy |
 
 pub mod disk;
 pub mod faulty;
+pub mod fixture;
 pub mod judge;
 pub mod rig;
 pub mod script;

@@ -1,6 +1,6 @@
 //! FICLONERANGE: the call, the trial that changes nothing, and what its errors mean.
 
-use std::io;
+use crate::fs::{SMB, errno, magic, size};
 use std::os::fd::RawFd;
 use xcopy_abi::*;
 
@@ -20,9 +20,7 @@ pub fn clone_range(src: RawFd, dst: RawFd, range: &xcopy_range) -> Result<(), i3
     // the call; bad fds and ranges are errors.
     match unsafe { libc::ioctl(dst, libc::FICLONERANGE as _, &raw const argument) } {
         0 => Ok(()),
-        _ => Err(io::Error::last_os_error()
-            .raw_os_error()
-            .unwrap_or(libc::EIO)),
+        _ => Err(errno()),
     }
 }
 
@@ -37,9 +35,6 @@ pub enum Trial {
     Untried,
 }
 
-/// SMB enlarges a destination before the server looks at the range.
-const SMB: [i64; 2] = [0xff53_4d42, 0xfe53_4d42];
-
 /// Tries a block far beyond the source's end: a file system that shares extents
 /// checks the range and says EINVAL, one that does not says EOPNOTSUPP, or EXDEV
 /// for two file systems. XFS (also made without reflink), btrfs, ext4, tmpfs and
@@ -49,7 +44,8 @@ pub fn trial(src: RawFd, dst: RawFd, block: u64) -> Result<Trial, i32> {
     // so EINVAL is not about that.
     let far = (i64::MAX as u64 / block - 1) * block;
     let (source, destination) = (size(src)?, size(dst)?);
-    let smb = SMB.contains(&fs_type(dst)?);
+    // SMB enlarges a destination before the server looks at the range.
+    let smb = SMB.contains(&magic(dst)?);
     if source > far || (smb && destination < block) {
         return Ok(Trial::Untried);
     }
@@ -67,54 +63,7 @@ pub fn trial(src: RawFd, dst: RawFd, block: u64) -> Result<Trial, i32> {
     }
 }
 
-fn size(fd: RawFd) -> Result<u64, i32> {
-    // SAFETY: an all-zero stat is a valid value.
-    let mut stat: libc::stat64 = unsafe { std::mem::zeroed() };
-    // SAFETY: fstat only writes to the struct; a bad fd is an error.
-    match unsafe { libc::fstat64(fd, &mut stat) } {
-        0 => Ok(u64::try_from(stat.st_size).unwrap_or(0)),
-        _ => Err(io::Error::last_os_error()
-            .raw_os_error()
-            .unwrap_or(libc::EIO)),
-    }
-}
-
-fn statfs(fd: RawFd) -> Result<libc::statfs64, i32> {
-    // SAFETY: an all-zero statfs is a valid value.
-    let mut stat: libc::statfs64 = unsafe { std::mem::zeroed() };
-    // SAFETY: fstatfs only writes to the struct; a bad fd is an error.
-    match unsafe { libc::fstatfs64(fd, &mut stat) } {
-        0 => Ok(stat),
-        _ => Err(io::Error::last_os_error()
-            .raw_os_error()
-            .unwrap_or(libc::EIO)),
-    }
-}
-
-#[allow(
-    clippy::unnecessary_cast,
-    reason = "the field's type differs between machines"
-)]
-fn fs_type(fd: RawFd) -> Result<i64, i32> {
-    // 32 bits of meaning, with the sign of the field's type.
-    Ok((statfs(fd)?.f_type as i64) & 0xffff_ffff)
-}
-
-/// The file system's block, which offsets and lengths must be multiples of. A
-/// network file system states its transfer size, which is a multiple of it.
-#[allow(
-    clippy::unnecessary_cast,
-    reason = "the field's type differs between machines"
-)]
-pub fn block_of(fd: RawFd) -> Result<u32, i32> {
-    let bytes = statfs(fd)?.f_bsize as u64;
-    match u32::try_from(bytes) {
-        Ok(bytes) if bytes.is_power_of_two() && (512..=1 << 26).contains(&bytes) => Ok(bytes),
-        _ => Ok(4096),
-    }
-}
-
-/// What the core does after an errno of a clone.
+/// What the core does after an errno.
 pub struct Judgement {
     /// One of XCOPY_ACTION_.
     pub action: u16,

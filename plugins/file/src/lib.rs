@@ -1,15 +1,30 @@
-//! The file plugin: copies between files of one file system by sharing their
-//! extents (method `reflink`). What a clone cannot do, a range out of line with
-//! the file system's blocks first of all, is left to the next method.
+//! The file plugin: what the kernel can copy by itself.
+//!
+//! - `reflink` shares extents between files of one file system. What a clone
+//!   cannot do, a range out of line with the file system's blocks first of all,
+//!   is left to the next method.
+//! - `copy_file_range` is used unasked where the file system shares extents or
+//!   its server copies (NFS 4.2, SMB). Elsewhere the kernel moves the bytes
+//!   through its page cache, slower than reads and writes do: only by name, and
+//!   its bytes count as emulated.
+//! - `sendfile` moves bytes inside the kernel, across file systems and from and
+//!   to block devices: only by name.
+//!
+//! The kernel's copies write holes as zeroes; a clone keeps them.
 
 mod clone;
+mod device;
+mod fs;
+mod kernel;
 #[cfg(test)]
 mod tests;
 
-use clone::{Trial, block_of, clone_range, judge, trial};
+use clone::{Trial, clone_range, judge, trial};
+use device::Device;
+use fs::block_of;
+use kernel::{Moved, Ranges};
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::{offset_of, size_of};
-use std::os::fd::RawFd;
 use std::ptr;
 use xcopy_abi::guard::guard;
 use xcopy_abi::*;
@@ -17,25 +32,35 @@ use xcopy_abi::*;
 /// A clone takes time by its extents, not by its bytes; in between, a request
 /// can be cancelled.
 const PREFERRED_BYTES: u64 = 1 << 30;
+/// Bytes of one command that the kernel may have to move: more would make cancel
+/// slow.
+const MOVED_MAX_BYTES: u64 = 64 << 20;
+const MOVED_PREFERRED_BYTES: u64 = 16 << 20;
 
-/// An open file.
-struct Device {
-    /// The core's, valid until `close`.
-    fd: RawFd,
-}
-
-static METHODS: [xcopy_plugin_method; 1] = [xcopy_plugin_method {
-    name: c"reflink".as_ptr(),
-    flags: XCOPY_METHOD_OFFLOADS,
-    worth: 0,
-}];
+static METHODS: [xcopy_plugin_method; 3] = [
+    xcopy_plugin_method {
+        name: c"reflink".as_ptr(),
+        flags: XCOPY_METHOD_OFFLOADS,
+        worth: 0,
+    },
+    xcopy_plugin_method {
+        name: c"copy_file_range".as_ptr(),
+        flags: XCOPY_METHOD_OFFLOADS,
+        worth: 0,
+    },
+    xcopy_plugin_method {
+        name: c"sendfile".as_ptr(),
+        flags: XCOPY_METHOD_BY_NAME | XCOPY_METHOD_SERIAL_DST,
+        worth: 0,
+    },
+];
 
 static PLUGIN: xcopy_plugin = xcopy_plugin {
     struct_size: size_of::<xcopy_plugin>() as u32,
     abi_version: XCOPY_ABI_VERSION,
     name: c"file".as_ptr(),
     version: concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast(),
-    description: c"Copies files by sharing their extents (reflink)".as_ptr(),
+    description: c"Copies files inside the kernel (reflink, copy_file_range, sendfile)".as_ptr(),
     model: XCOPY_MODEL_BLOCKING,
     flags: XCOPY_PLUGIN_KERNEL,
     commands: XCOPY_CAN_COPY,
@@ -94,9 +119,15 @@ unsafe extern "C" fn open(
             return -libc::EINVAL;
         }
         // SAFETY: all of the struct is there, and plain data.
-        let (kind, fd) = unsafe { ((*desc).kind, (*desc).fd) };
-        if kind != XCOPY_KIND_FILE || fd < 0 {
-            let told = "only regular files share extents";
+        let (kind, fd, name) = unsafe { ((*desc).kind, (*desc).fd, (*desc).name) };
+        let known = [
+            XCOPY_KIND_FILE,
+            XCOPY_KIND_DISK,
+            XCOPY_KIND_PARTITION,
+            XCOPY_KIND_STACKED,
+        ];
+        if !known.contains(&kind) || fd < 0 {
+            let told = "the kernel copies between files and block devices only";
             // SAFETY: NULL or the core's struct, whose size was set by the core.
             if !props.is_null() && unsafe { (*props).size } as usize >= props_with_text() {
                 // SAFETY: the size says that the field is there.
@@ -104,8 +135,10 @@ unsafe extern "C" fn open(
             }
             return -libc::ENOTSUP;
         }
+        // SAFETY: NULL or a C string that lives for the call.
+        let by_path = !name.is_null() && unsafe { *name } != 0;
         // SAFETY: the core's place for the handle.
-        unsafe { *device = Box::into_raw(Box::new(Device { fd })).cast() };
+        unsafe { *device = Box::into_raw(Box::new(Device::new(fd, kind, by_path))).cast() };
         0
     })
 }
@@ -144,18 +177,38 @@ unsafe extern "C" fn probe(
         let (Some(src), Some(dst)) = (src, dst) else {
             return -libc::EINVAL;
         };
-        match verdict(src.fd, dst.fd) {
-            Ok(verdict) => {
-                // SAFETY: the core's array of at least one, of the stride checked above.
-                unsafe { verdicts.write(verdict) };
-                0
+        let reflink = match reflink_verdict(src, dst) {
+            Ok(verdict) => verdict,
+            Err(errno) => return -errno,
+        };
+        let found = [reflink, range_verdict(src, dst), send_verdict(src, dst)];
+        for (at, verdict) in found.into_iter().take(n as usize).enumerate() {
+            // SAFETY: the core's array of `n`, of the stride checked above.
+            unsafe {
+                let place = verdicts.cast::<u8>().add(at * stride);
+                place.cast::<xcopy_verdict>().write(verdict);
             }
-            Err(errno) => -errno,
         }
+        0
     })
 }
 
-fn verdict(src: RawFd, dst: RawFd) -> Result<xcopy_verdict, i32> {
+/// A verdict that a method cannot be used.
+fn refused(reason: u16, text: &str) -> xcopy_verdict {
+    let mut verdict = xcopy_verdict {
+        reason,
+        ..xcopy_verdict::default()
+    };
+    put_text(&mut verdict.text, text);
+    verdict
+}
+
+fn reflink_verdict(src: &Device, dst: &Device) -> Result<xcopy_verdict, i32> {
+    if src.kind != XCOPY_KIND_FILE || dst.kind != XCOPY_KIND_FILE {
+        let text = "only regular files share extents";
+        return Ok(refused(XCOPY_REASON_WRONG_DEVICE, text));
+    }
+    let (src, dst) = (src.fd, dst.fd);
     let block = block_of(src)?.max(block_of(dst)?);
     let mut verdict = xcopy_verdict::default();
     match trial(src, dst, u64::from(block))? {
@@ -163,9 +216,7 @@ fn verdict(src: RawFd, dst: RawFd) -> Result<xcopy_verdict, i32> {
         Trial::Untried => put_text(&mut verdict.text, "not tried before the first copy"),
         Trial::Refuses(errno) => {
             let judged = judge(errno);
-            verdict.reason = judged.reason;
-            put_text(&mut verdict.text, judged.text);
-            return Ok(verdict);
+            return Ok(refused(judged.reason, judged.text));
         }
     }
     verdict.usable = 1;
@@ -180,6 +231,66 @@ fn verdict(src: RawFd, dst: RawFd) -> Result<xcopy_verdict, i32> {
     Ok(verdict)
 }
 
+fn range_verdict(src: &Device, dst: &Device) -> xcopy_verdict {
+    let mut verdict = xcopy_verdict {
+        usable: 1,
+        limits: moved_limits(),
+        ..xcopy_verdict::default()
+    };
+    let block_device = src.kind != XCOPY_KIND_FILE || dst.kind != XCOPY_KIND_FILE;
+    match kernel::judge_ranges(src, dst) {
+        Ranges::Offloads => verdict.limits.preferred_bytes = MOVED_MAX_BYTES,
+        Ranges::Moves => {
+            verdict.flags = XCOPY_VERDICT_BY_NAME | XCOPY_VERDICT_THROUGH_HOST;
+            if src.kind == XCOPY_KIND_FILE {
+                verdict.flags |= XCOPY_VERDICT_FILLS_HOLES;
+            }
+            verdict.reason = XCOPY_REASON_SLOWER;
+            let text = "the kernel would move the bytes, slower than reads and writes do; \
+                        name the method to have it all the same";
+            put_text(&mut verdict.text, text);
+        }
+        Ranges::Refused(libc::EINVAL) if block_device => {
+            let text = "this kernel copies ranges between regular files only";
+            return refused(XCOPY_REASON_NOT_SUPPORTED, text);
+        }
+        Ranges::Refused(errno) => {
+            let judged = kernel::judge(errno);
+            return refused(judged.reason, judged.text);
+        }
+    }
+    verdict
+}
+
+fn send_verdict(src: &Device, dst: &Device) -> xcopy_verdict {
+    if !dst.by_path {
+        let text = "sendfile writes at the file position, which a borrowed fd shares with its \
+                    owner; open the destination by its path";
+        return refused(XCOPY_REASON_NOT_SUPPORTED, text);
+    }
+    let mut verdict = xcopy_verdict {
+        usable: 1,
+        limits: moved_limits(),
+        ..xcopy_verdict::default()
+    };
+    // One position, one command at a time.
+    verdict.limits.max_concurrent = 1;
+    if src.kind == XCOPY_KIND_FILE {
+        verdict.flags = XCOPY_VERDICT_FILLS_HOLES;
+    }
+    verdict
+}
+
+/// Limits of what the kernel moves: any offset and any length.
+fn moved_limits() -> xcopy_limits {
+    xcopy_limits {
+        preferred_bytes: MOVED_PREFERRED_BYTES,
+        max_bytes: MOVED_MAX_BYTES,
+        max_ranges: 1,
+        ..xcopy_limits::default()
+    }
+}
+
 unsafe extern "C" fn execute(
     _state: *mut c_void,
     command: *mut xcopy_cmd,
@@ -191,23 +302,23 @@ unsafe extern "C" fn execute(
         }
         // SAFETY: the core's command, unchanged until it is completed.
         let command = unsafe { &*command };
-        let outcome = run(command);
+        let moved = run(command);
         let mut ended = xcopy_result {
             cookie: command.cookie,
+            bytes: moved.bytes,
             ..xcopy_result::default()
         };
-        match outcome {
-            Ok(bytes) => ended.bytes = bytes,
-            Err(errno) => {
-                let judged = judge(errno);
-                ended.status = -errno;
-                ended.action = judged.action;
-                ended.reason = judged.reason;
-                ended.flags = judged.flags;
-                ended.detail = XCOPY_DETAIL_ERRNO << XCOPY_DETAIL_DOMAIN_SHIFT
-                    | u64::from(command.method) << XCOPY_DETAIL_METHOD_SHIFT
-                    | u64::from(errno.unsigned_abs());
-            }
+        if moved.through_host {
+            ended.flags |= XCOPY_RESULT_THROUGH_HOST;
+        }
+        if let Some(judged) = moved.stopped {
+            ended.status = -moved.errno;
+            ended.action = judged.action;
+            ended.reason = judged.reason;
+            ended.flags |= judged.flags;
+            ended.detail = XCOPY_DETAIL_ERRNO << XCOPY_DETAIL_DOMAIN_SHIFT
+                | u64::from(command.method) << XCOPY_DETAIL_METHOD_SHIFT
+                | u64::from(moved.errno.unsigned_abs());
         }
         // SAFETY: the core's place for one result.
         unsafe { result.write(ended) };
@@ -215,13 +326,20 @@ unsafe extern "C" fn execute(
     })
 }
 
-/// Carries a command out; the bytes that are now shared, or an errno.
-fn run(command: &xcopy_cmd) -> Result<u64, i32> {
+/// Carries a command out.
+fn run(command: &xcopy_cmd) -> Moved {
+    let stopped = |errno: i32| Moved {
+        bytes: 0,
+        through_host: false,
+        stopped: Some(judge(errno)),
+        errno,
+    };
     if command.op != XCOPY_CMD_COPY {
-        return Err(libc::EOPNOTSUPP);
+        return stopped(libc::EOPNOTSUPP);
     }
-    if command.nranges == 0 || command.ranges.is_null() {
-        return Err(libc::EINVAL);
+    // The plugin states one range per command.
+    if command.nranges != 1 || command.ranges.is_null() {
+        return stopped(libc::EINVAL);
     }
     // SAFETY: NULL or made by `open`; the core closes no device in use.
     let devices = unsafe {
@@ -231,16 +349,26 @@ fn run(command: &xcopy_cmd) -> Result<u64, i32> {
         )
     };
     let (Some(src), Some(dst)) = devices else {
-        return Err(libc::EINVAL);
+        return stopped(libc::EINVAL);
     };
-    // SAFETY: `nranges` ranges, unchanged until the command is completed.
-    let ranges = unsafe { std::slice::from_raw_parts(command.ranges, command.nranges as usize) };
-    let mut bytes = 0_u64;
-    for range in ranges {
-        clone_range(src.fd, dst.fd, range)?;
-        bytes = bytes.saturating_add(range.length);
+    // SAFETY: one range, unchanged until the command is completed.
+    let range = unsafe { &*command.ranges };
+    match command.method {
+        XCOPY_METHOD_COPY_FILE_RANGE => {
+            let only = command.flags & XCOPY_CMD_OFFLOAD_ONLY != 0;
+            kernel::copy_ranges(src, dst, range, only)
+        }
+        XCOPY_METHOD_SENDFILE => kernel::send(src, dst, range),
+        _ => match clone_range(src.fd, dst.fd, range) {
+            Ok(()) => Moved {
+                bytes: range.length,
+                through_host: false,
+                stopped: None,
+                errno: 0,
+            },
+            Err(errno) => stopped(errno),
+        },
     }
-    Ok(bytes)
 }
 
 /// Puts a text, cut if need be, and its NUL.

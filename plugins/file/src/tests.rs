@@ -1,6 +1,10 @@
+//! Trials and clones on real file systems.
+
+mod moved;
+
 use super::*;
 use std::fs::{self, File, OpenOptions};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -107,7 +111,7 @@ fn desc(kind: u32, fd: RawFd) -> xcopy_device_desc {
         kind,
         open_flags: XCOPY_OPEN_READ,
         fd,
-        name: c"".as_ptr(),
+        name: c"path".as_ptr(),
         native: ptr::null_mut(),
         host_device: ptr::null_mut(),
         dev_major: 0,
@@ -127,9 +131,12 @@ struct Opened(*mut c_void);
 
 impl Opened {
     fn new(file: &File) -> Self {
+        Opened::with(desc(XCOPY_KIND_FILE, file.as_raw_fd()))
+    }
+
+    fn with(desc: xcopy_device_desc) -> Self {
         let mut device = ptr::null_mut();
         let mut props = xcopy_device_props::default();
-        let desc = desc(XCOPY_KIND_FILE, file.as_raw_fd());
         // SAFETY: all pointers are to live values of their types.
         let answer =
             unsafe { table().open.unwrap()(ptr::null_mut(), &desc, &mut device, &mut props) };
@@ -146,8 +153,11 @@ impl Drop for Opened {
 }
 
 fn probe_pair(src: &File, dst: &File) -> xcopy_verdict {
-    let (src, dst) = (Opened::new(src), Opened::new(dst));
-    let mut verdict = xcopy_verdict::default();
+    probe_opened(&Opened::new(src), &Opened::new(dst))[0]
+}
+
+fn probe_opened(src: &Opened, dst: &Opened) -> [xcopy_verdict; 3] {
+    let mut verdicts = [xcopy_verdict::default(); 3];
     let probe = table().probe.unwrap();
     // SAFETY: open devices, and room for one verdict.
     let answer = unsafe {
@@ -155,13 +165,13 @@ fn probe_pair(src: &File, dst: &File) -> xcopy_verdict {
             ptr::null_mut(),
             src.0,
             dst.0,
-            &mut verdict,
+            verdicts.as_mut_ptr(),
             size_of::<xcopy_verdict>(),
-            1,
+            3,
         )
     };
     assert_eq!(answer, 0);
-    verdict
+    verdicts
 }
 
 fn copy(
@@ -172,17 +182,28 @@ fn copy(
     dst_offset: u64,
     length: u64,
 ) -> xcopy_result {
-    let (src, dst) = (Opened::new(src), Opened::new(dst));
     let range = xcopy_range {
         src_offset,
         dst_offset,
         length,
     };
+    let ends = (&Opened::new(src), &Opened::new(dst));
+    run_command(ends, op, XCOPY_METHOD_REFLINK, 0, range)
+}
+
+fn run_command(
+    (src, dst): (&Opened, &Opened),
+    op: u16,
+    method: u16,
+    flags: u32,
+    range: xcopy_range,
+) -> xcopy_result {
+    let length = range.length;
     let mut command = xcopy_cmd {
         cookie: 77,
         op,
-        method: XCOPY_METHOD_REFLINK,
-        flags: 0,
+        method,
+        flags,
         src: src.0,
         dst: dst.0,
         ranges: &range,
@@ -379,7 +400,7 @@ fn what_is_not_a_file_is_refused_in_words() {
     let open = table().open.unwrap();
     let mut device = ptr::null_mut();
     for (kind, fd) in [
-        (XCOPY_KIND_DISK, 0),
+        (XCOPY_KIND_CHAR, 0),
         (XCOPY_KIND_NATIVE, -1),
         (XCOPY_KIND_FILE, -1),
     ] {

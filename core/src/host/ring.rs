@@ -1,0 +1,516 @@
+//! The host method without a thread: an io_uring that one owner polls.
+//!
+//! A command is moved in pieces. Each piece is read into a chunk and written
+//! from it; several are on their way at once. Nothing here waits: `advance`
+//! takes what ended, makes the next pieces, and enters the kernel at most once.
+
+use super::ring_chunks::Chunks;
+use super::ring_work::{Job, Piece, RingCopy, Step, is_zero};
+use super::{Buffers, Outcome, Side, errno, in_file_space};
+use crate::error::{Error, Result};
+use io_uring::{IoUring, opcode, squeue, types};
+use std::collections::VecDeque;
+use std::os::fd::{AsRawFd, RawFd};
+
+/// Pieces on their way at most. Each has one operation in the kernel, so the
+/// submission queue, as large, never overflows.
+const PIECES: u32 = 64;
+/// Of those, pieces of one command at most: more of them would only put the
+/// pages that are read further from those that are written.
+const PIECES_OF_ONE: usize = 8;
+/// Transient answers to one operation before its command fails.
+const TRIES: u8 = 64;
+
+/// A ring and the commands given to it.
+pub struct HostRing {
+    ring: IoUring,
+    chunks: Chunks,
+    jobs: Vec<Option<Job>>,
+    free_jobs: Vec<u32>,
+    pieces: Vec<Piece>,
+    free_pieces: Vec<u32>,
+    /// Commands that want pieces, first come first served: the disk sees the
+    /// order of the bytes.
+    listed: VecDeque<u32>,
+    /// Operations of which the kernel has not told the end.
+    flying: u32,
+    /// Operations in the submission queue that the kernel does not know of yet.
+    queued: u32,
+    /// Commands that ended without an operation to tell it.
+    over: Vec<u32>,
+    active: u32,
+}
+
+impl HostRing {
+    /// A ring with memory from `buffers`. An error says why there is none: the
+    /// kernel lacks it, it is switched off, or a sandbox or limit forbids it.
+    pub fn new(buffers: Buffers, pinned: bool) -> Result<HostRing> {
+        let ring = build(pinned).map_err(|error| Error::from_io("no io_uring", &error))?;
+        Ok(HostRing {
+            ring,
+            chunks: Chunks::new(buffers),
+            jobs: Vec::new(),
+            free_jobs: Vec::new(),
+            pieces: Vec::with_capacity(PIECES as usize),
+            free_pieces: Vec::with_capacity(PIECES as usize),
+            listed: VecDeque::new(),
+            flying: 0,
+            queued: 0,
+            over: Vec::new(),
+            active: 0,
+        })
+    }
+
+    /// Readable while something ended.
+    pub fn fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+
+    /// Commands begun and not ended.
+    pub fn active(&self) -> u32 {
+        self.active
+    }
+
+    /// Whether `advance` has something to do now. No system call.
+    pub fn is_ready(&mut self) -> bool {
+        if self.active == 0 {
+            return false;
+        }
+        let submission = self.ring.submission();
+        let tasks = submission.taskrun() || submission.cq_overflow();
+        drop(submission);
+        tasks || self.queued > 0 || !self.over.is_empty() || !self.ring.completion().is_empty()
+    }
+
+    /// Begins a command; the next `advance` moves it. False while the budget of
+    /// buffers is used up: nothing was begun.
+    pub fn start(&mut self, copy: RingCopy) -> bool {
+        let Some(chunk) = self.chunks.take() else {
+            return false;
+        };
+        let mut job = Job::new(copy, chunk);
+        job.outcome.error = if !in_file_space(copy.src_offset, copy.length) {
+            Some((libc::EINVAL, Side::Read))
+        } else if !in_file_space(copy.dst_offset, copy.length) {
+            Some((libc::EFBIG, Side::Write))
+        } else {
+            None
+        };
+        job.listed = job.outcome.error.is_none() && copy.length > 0;
+        let listed = job.listed;
+        let index = match self.free_jobs.pop() {
+            Some(index) => index,
+            None => {
+                self.jobs.push(None);
+                self.jobs.len() as u32 - 1
+            }
+        };
+        self.jobs[index as usize] = Some(job);
+        self.active += 1;
+        if listed {
+            self.listed.push_back(index);
+        } else {
+            self.over.push(index);
+        }
+        true
+    }
+
+    /// Moves everything on: commands whose tag is `stopped` make no new piece,
+    /// and `ended` is told of each that ended, once. At most one system call.
+    pub fn advance(&mut self, stopped: impl Fn(u32) -> bool, mut ended: impl FnMut(u32, Outcome)) {
+        if self.active == 0 {
+            return;
+        }
+        self.stop(stopped);
+        self.reap();
+        self.make_pieces();
+        self.enter();
+        self.report(&mut ended);
+    }
+
+    /// The same without a look at what ended, for right after a `start`.
+    pub fn submit(&mut self) {
+        if self.active > 0 {
+            self.make_pieces();
+            self.enter();
+        }
+    }
+
+    /// Leaves the kernel what it still works on: the ring and its memory stay
+    /// for good.
+    pub fn abandon(mut self) {
+        self.chunks.leak();
+        std::mem::forget(self);
+    }
+
+    fn stop(&mut self, stopped: impl Fn(u32) -> bool) {
+        for (index, job) in self.jobs.iter_mut().enumerate() {
+            let Some(job) = job else { continue };
+            if job.stopping || !stopped(job.copy.tag) {
+                continue;
+            }
+            job.stopping = true;
+            if job.pieces.is_empty() {
+                self.over.push(index as u32);
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        loop {
+            let Some(entry) = self.ring.completion().next() else {
+                return;
+            };
+            self.flying -= 1;
+            self.on_end(entry.user_data() as u32, entry.result());
+        }
+    }
+
+    /// An operation of a piece ended.
+    fn on_end(&mut self, at: u32, result: i32) {
+        let Some(piece) = self.pieces.get_mut(at as usize) else {
+            return;
+        };
+        let index = piece.job;
+        let Some(Some(job)) = self.jobs.get_mut(index as usize) else {
+            return;
+        };
+        let transient = matches!(-result, libc::EINTR | libc::EAGAIN | libc::ECANCELED);
+        if transient && piece.tries < TRIES && !job.gave_up(piece.at) {
+            // ECANCELED: the thread that had submitted it is gone.
+            piece.tries += 1;
+            return self.issue(at, true);
+        }
+        piece.tries = 0;
+        match piece.step {
+            Step::Read => {
+                match result {
+                    0 => piece.error = Some((libc::EIO, Side::Read)),
+                    1.. => piece.read = (piece.read + result as u32).min(piece.want),
+                    error => piece.error = Some((-error, Side::Read)),
+                }
+                if piece.error.is_some() {
+                    job.failed_at = job.failed_at.min(piece.at);
+                }
+                if job.gave_up(piece.at) || piece.read == 0 {
+                    return self.finish(at);
+                }
+                // What was read before an error is written: the prefix is longer.
+                if piece.read < piece.want && piece.error.is_none() {
+                    return self.issue(at, false);
+                }
+                piece.step = Step::Write;
+                let punch = job.copy.punch && piece.read == piece.want;
+                if punch && self.is_zero(at) {
+                    self.pieces[at as usize].step = Step::Punch;
+                }
+                self.issue(at, false);
+            }
+            Step::Write => {
+                match result {
+                    0 => piece.error = Some((libc::EIO, Side::Write)),
+                    1.. => piece.written = (piece.written + result as u32).min(piece.read),
+                    error => piece.error = Some((-error, Side::Write)),
+                }
+                if result <= 0 {
+                    job.failed_at = job.failed_at.min(piece.at);
+                } else if piece.written < piece.read && !job.gave_up(piece.at) {
+                    return self.issue(at, false);
+                }
+                let end = job.copy.dst_offset + piece.at + u64::from(piece.written);
+                job.size = job.size.max(end);
+                self.finish(at);
+            }
+            Step::Punch => {
+                let end = job.copy.dst_offset + piece.at + u64::from(piece.want);
+                if result < 0 {
+                    // The file system has no holes: zeroes are data there.
+                    job.copy.punch = false;
+                    piece.step = Step::Write;
+                } else if job.is_as_long_as(end) {
+                    piece.hole = true;
+                    return self.finish(at);
+                } else {
+                    piece.step = Step::Grow;
+                }
+                self.issue(at, false);
+            }
+            Step::Grow => {
+                if result == 1 {
+                    piece.hole = true;
+                    let end = job.copy.dst_offset + piece.at + u64::from(piece.want);
+                    job.size = job.size.max(end);
+                    return self.finish(at);
+                }
+                job.copy.punch = false;
+                piece.step = Step::Write;
+                self.issue(at, false);
+            }
+            Step::Done => {}
+        }
+    }
+
+    fn is_zero(&self, at: u32) -> bool {
+        let piece = &self.pieces[at as usize];
+        let Some(chunk) = piece.chunk else {
+            return false;
+        };
+        let memory = self.chunks.memory(chunk);
+        // SAFETY: the piece owns the chunk of at least `want` bytes, and the
+        // kernel has no operation on it: its read has just ended.
+        is_zero(unsafe { std::slice::from_raw_parts(memory, piece.want as usize) })
+    }
+
+    /// Queues the operation that a piece waits for.
+    fn issue(&mut self, at: u32, again: bool) {
+        let piece = &self.pieces[at as usize];
+        let (Some(Some(job)), Some(chunk)) = (self.jobs.get(piece.job as usize), piece.chunk)
+        else {
+            return;
+        };
+        let memory = self.chunks.memory(chunk);
+        let (src, dst) = (types::Fd(job.copy.src), types::Fd(job.copy.dst));
+        let (from, to) = (
+            job.copy.src_offset + piece.at,
+            job.copy.dst_offset + piece.at,
+        );
+        let entry = match piece.step {
+            Step::Read => opcode::Read::new(
+                src,
+                memory.wrapping_add(piece.read as usize),
+                piece.want - piece.read,
+            )
+            .offset(from + u64::from(piece.read))
+            .build(),
+            Step::Write => opcode::Write::new(
+                dst,
+                memory.wrapping_add(piece.written as usize),
+                piece.read - piece.written,
+            )
+            .offset(to + u64::from(piece.written))
+            .build(),
+            Step::Punch => opcode::Fallocate::new(dst, u64::from(piece.want))
+                .offset(to)
+                .mode(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE)
+                .build(),
+            Step::Grow => opcode::Write::new(dst, memory, 1)
+                .offset(to + u64::from(piece.want) - 1)
+                .build(),
+            Step::Done => return,
+        };
+        let flags = if again {
+            // An inline try would only be refused again.
+            squeue::Flags::ASYNC
+        } else {
+            squeue::Flags::empty()
+        };
+        let entry = entry.flags(flags).user_data(u64::from(at));
+        // SAFETY: the piece owns its chunk, and the command holds its fds, until
+        // the operation's end was seen; `abandon` leaks the chunks.
+        let pushed = unsafe { self.ring.submission().push(&entry) };
+        if pushed.is_ok() {
+            self.flying += 1;
+            self.queued += 1;
+        } else {
+            // Cannot be: one operation for each piece. A command must not hang.
+            self.pieces[at as usize].error = Some((libc::EBUSY, Side::Read));
+            self.finish(at);
+        }
+    }
+
+    /// A piece is over: what is done from the command's start is accounted.
+    fn finish(&mut self, at: u32) {
+        let piece = &mut self.pieces[at as usize];
+        piece.step = Step::Done;
+        let (index, chunk) = (piece.job, piece.chunk.take());
+        let Some(Some(job)) = self.jobs.get_mut(index as usize) else {
+            return;
+        };
+        if let Some(chunk) = chunk {
+            if job.reserve.is_none() && job.wants_pieces() {
+                job.reserve = Some(chunk);
+            } else {
+                self.chunks.give(chunk);
+            }
+        }
+        while let Some(first) = job.pieces.front().copied() {
+            let piece = &self.pieces[first as usize];
+            if piece.step != Step::Done {
+                break;
+            }
+            job.pieces.pop_front();
+            self.free_pieces.push(first);
+            // Bytes after a gap are not known to be wanted: they do not count.
+            if job.outcome.prefix == piece.at {
+                let done = piece.done();
+                if piece.hole {
+                    job.outcome.add_zeroed(done);
+                } else {
+                    job.outcome.add_copied(done);
+                }
+                if done < u64::from(piece.want) {
+                    job.outcome.error = piece.error;
+                }
+            }
+        }
+        if job.wants_pieces() {
+            if !job.listed {
+                job.listed = true;
+                self.listed.push_back(index);
+            }
+        } else if job.pieces.is_empty() {
+            self.over.push(index);
+        }
+    }
+
+    /// Makes the next pieces of the listed commands, in their order.
+    fn make_pieces(&mut self) {
+        for _ in 0..self.listed.len() {
+            let Some(index) = self.listed.pop_front() else {
+                return;
+            };
+            let Some(Some(job)) = self.jobs.get_mut(index as usize) else {
+                continue;
+            };
+            job.listed = false;
+            loop {
+                let Some(Some(job)) = self.jobs.get_mut(index as usize) else {
+                    break;
+                };
+                if !job.wants_pieces() || job.pieces.len() >= PIECES_OF_ONE {
+                    break;
+                }
+                let at = match self.free_pieces.pop() {
+                    Some(at) => at,
+                    None if self.pieces.len() < PIECES as usize => self.pieces.len() as u32,
+                    None => {
+                        job.listed = true;
+                        self.listed.push_front(index);
+                        return;
+                    }
+                };
+                let Some(chunk) = job.reserve.take().or_else(|| self.chunks.take()) else {
+                    // One of its pieces comes back with a chunk, and lists it.
+                    if (at as usize) < self.pieces.len() {
+                        self.free_pieces.push(at);
+                    }
+                    break;
+                };
+                let want = (job.copy.length - job.next).min(self.chunks.bytes() as u64) as u32;
+                let piece = Piece {
+                    job: index,
+                    at: job.next,
+                    want,
+                    read: 0,
+                    written: 0,
+                    step: Step::Read,
+                    tries: 0,
+                    chunk: Some(chunk),
+                    error: None,
+                    hole: false,
+                };
+                job.next += u64::from(want);
+                job.pieces.push_back(at);
+                match self.pieces.get_mut(at as usize) {
+                    Some(place) => *place = piece,
+                    None => self.pieces.push(piece),
+                }
+                self.issue(at, false);
+            }
+        }
+    }
+
+    /// Hands the kernel what is queued and lets it finish what it can.
+    fn enter(&mut self) {
+        const GET_EVENTS: u32 = 1;
+        let mut submission = self.ring.submission();
+        submission.sync();
+        let (queued, tasks) = (
+            submission.len() as u32,
+            submission.taskrun() || submission.cq_overflow(),
+        );
+        drop(submission);
+        if queued == 0 && !tasks {
+            self.queued = 0;
+            return;
+        }
+        let flags = if tasks { GET_EVENTS } else { 0 };
+        // SAFETY: every queued operation was pushed by `issue`; no argument.
+        let entered = unsafe {
+            self.ring
+                .submitter()
+                .enter::<libc::sigset_t>(queued, 0, flags, None)
+        };
+        // Refused for now (EAGAIN, EBUSY, EINTR): what is left stays queued, and
+        // `is_ready` says so.
+        let taken = entered.unwrap_or(0) as u32;
+        self.queued = queued.saturating_sub(taken);
+    }
+
+    fn report(&mut self, ended: &mut impl FnMut(u32, Outcome)) {
+        while let Some(index) = self.over.pop() {
+            let Some(job) = self.jobs.get_mut(index as usize).and_then(Option::take) else {
+                continue;
+            };
+            if job.listed {
+                self.listed.retain(|listed| *listed != index);
+            }
+            if let Some(chunk) = job.reserve {
+                self.chunks.give(chunk);
+            }
+            self.free_jobs.push(index);
+            self.active -= 1;
+            ended(job.copy.tag, job.outcome);
+        }
+    }
+}
+
+impl Job {
+    /// Whether the destination is at least that long. Asked once: nothing that
+    /// belongs to the command makes it shorter.
+    fn is_as_long_as(&mut self, end: u64) -> bool {
+        if self.size < end && !self.size_asked {
+            self.size_asked = true;
+            // SAFETY: an all-zero stat is valid, and fstat only writes to it.
+            let mut stat: libc::stat64 = unsafe { std::mem::zeroed() };
+            // SAFETY: as above; a bad fd is an error.
+            if unsafe { libc::fstat64(self.copy.dst, &mut stat) } == 0 {
+                self.size = self.size.max(stat.st_size as u64);
+            }
+        }
+        self.size >= end
+    }
+}
+
+/// The ring. A queue may change its owner while it is idle, so only a pinned
+/// one may say that a single thread submits.
+fn build(pinned: bool) -> std::io::Result<IoUring> {
+    let entries = PIECES;
+    if pinned {
+        let built = IoUring::builder()
+            .dontfork()
+            .setup_cqsize(entries * 2)
+            .setup_single_issuer()
+            .setup_coop_taskrun()
+            .setup_taskrun_flag()
+            .build(entries);
+        if built.is_ok() {
+            return built;
+        }
+    }
+    // Work that is left to this thread waits until it enters the kernel, which
+    // the flag tells; without, each end would interrupt it (Linux 5.19).
+    let built = IoUring::builder()
+        .dontfork()
+        .setup_cqsize(entries * 2)
+        .setup_coop_taskrun()
+        .setup_taskrun_flag()
+        .build(entries);
+    match built {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => IoUring::builder()
+            .dontfork()
+            .setup_cqsize(entries * 2)
+            .build(entries),
+        other => other,
+    }
+}

@@ -1,0 +1,538 @@
+//! Random operations from one kind of place to another.
+
+use crate::api::{Ended, Job, Library, QUEUES, text};
+use crate::expect::{self, Verdict};
+use crate::object::{CAP, Object, somewhere};
+use crate::places::{Place, Places};
+use crate::random::Random;
+use std::collections::BTreeMap;
+use xcopy::abi::*;
+
+/// Ranges of a request at most.
+const RANGES_MAX: u64 = 200;
+
+/// What a pairing did.
+#[derive(Default)]
+pub struct Counts {
+    /// Requests and changes behind the library's back.
+    pub operations: u64,
+    /// Requests by method that moved bytes for them.
+    pub methods: BTreeMap<u16, u64>,
+    /// Requests that had to be refused and were.
+    pub refused: u64,
+    /// Requests that no method could do.
+    pub unsupported: u64,
+    /// Requests that were in flight together with others.
+    pub together: u64,
+    /// Comparisons of an object past the page cache.
+    pub direct: u64,
+}
+
+impl Counts {
+    /// Adds another's.
+    pub fn add(&mut self, other: &Counts) {
+        self.operations += other.operations;
+        for (method, n) in &other.methods {
+            *self.methods.entry(*method).or_default() += n;
+        }
+        self.refused += other.refused;
+        self.unsupported += other.unsupported;
+        self.together += other.together;
+        self.direct += other.direct;
+    }
+}
+
+/// What a method can do for an ordered pair of objects, by their kinds.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    /// Mask of usable methods.
+    usable: u32,
+    /// Mask of those that offload.
+    offloads: u32,
+    /// What reflink's offsets and lengths must be multiples of.
+    granularity: u64,
+}
+
+/// A pairing under test.
+pub struct Pairing<'a> {
+    library: Library,
+    random: Random,
+    objects: Vec<Object>,
+    /// Number of sources; the rest are destinations first of all.
+    sources: usize,
+    known: BTreeMap<(usize, usize), Known>,
+    /// What was done.
+    pub counts: Counts,
+    names: (&'a str, &'a str),
+}
+
+impl<'a> Pairing<'a> {
+    /// Makes two objects at each place.
+    pub fn new(places: &Places, src: &'a Place, dst: &'a Place, seed: u64) -> Result<Self, String> {
+        let library = Library::new()?;
+        let mut objects = Vec::new();
+        for (id, place) in [(1, src), (2, src), (3, dst), (4, dst)] {
+            let name = format!("{}-{}-{id}", src.name(), dst.name());
+            let images = places.dir.path();
+            objects.push(Object::new(&library, place, images, &name, id)?);
+        }
+        let mut known = BTreeMap::new();
+        for a in 0..objects.len() {
+            for b in 0..objects.len() {
+                let (a_handle, b_handle) = (objects[a].handle, objects[b].handle);
+                known.insert((a, b), Known::of(&library.methods(a_handle, b_handle)?));
+            }
+        }
+        Ok(Pairing {
+            library,
+            random: Random::new(seed),
+            objects,
+            sources: 2,
+            known,
+            counts: Counts::default(),
+            names: (src.name(), dst.name()),
+        })
+    }
+
+    /// Runs `operations` of them and checks that each method had its share.
+    pub fn run(&mut self, operations: u64) -> Result<(), String> {
+        while self.counts.operations < operations {
+            let number = self.counts.operations;
+            self.step().map_err(|why| {
+                format!("{} to {}, operation {number}: {why}", self.names.0, self.names.1)
+            })?;
+        }
+        for object in &mut self.objects {
+            object.verify(false)?;
+            object.verify(true)?;
+        }
+        self.minimum(operations)
+    }
+
+    /// Each method that the pair has must have been used.
+    fn minimum(&self, operations: u64) -> Result<(), String> {
+        let known = self.known[&(0, 2)];
+        let least = operations / 100;
+        let wanted = known.usable & !(1 << XCOPY_METHOD_NULL) | 1 << XCOPY_METHOD_ZERO;
+        for method in (0..XCOPY_METHOD_MAX as u16).filter(|method| wanted >> method & 1 == 1) {
+            let found = self.counts.methods.get(&method).copied().unwrap_or(0);
+            if found < least {
+                return Err(format!(
+                    "{} to {}: method {method} did {found} requests, not {least}",
+                    self.names.0, self.names.1
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        match self.random.below(100) {
+            0..=9 => self.refresh()?,
+            10..=13 => self.hole()?,
+            14..=16 => self.truncate()?,
+            17..=25 => self.zero()?,
+            26..=27 => self.flush()?,
+            28..=32 => self.beyond()?,
+            33..=46 => self.several()?,
+            47..=56 => self.within_one()?,
+            _ => self.copy()?,
+        }
+        if self.counts.operations % 64 < 2 {
+            let direct = self.counts.operations % 128 < 2;
+            for object in &mut self.objects {
+                object.verify(direct)?;
+                self.counts.direct += u64::from(direct && object.has_direct());
+            }
+        }
+        Ok(())
+    }
+
+    fn any(&mut self) -> usize {
+        self.random.below(self.objects.len() as u64) as usize
+    }
+
+    fn refresh(&mut self) -> Result<(), String> {
+        let at = self.any();
+        let offset = somewhere(&mut self.random, CAP);
+        let length = 1 + self.random.below((CAP - offset).min(256 << 10));
+        self.counts.operations += 1;
+        let object = &mut self.objects[at];
+        object.refresh(offset, length).map_err(|e| e.to_string())?;
+        object.verify(false)
+    }
+
+    fn hole(&mut self) -> Result<(), String> {
+        let at = self.any();
+        let size = self.objects[at].size();
+        if !self.objects[at].is_file || size < 2 {
+            return Ok(());
+        }
+        let offset = somewhere(&mut self.random, size);
+        let length = 1 + self.random.below((size - offset).min(128 << 10));
+        self.counts.operations += 1;
+        let object = &mut self.objects[at];
+        object.punch(offset, length).map_err(|e| format!("punch: {e}"))?;
+        object.verify(false)
+    }
+
+    fn truncate(&mut self) -> Result<(), String> {
+        let at = self.any();
+        if !self.objects[at].is_file {
+            return Ok(());
+        }
+        let size = CAP / 8 + somewhere(&mut self.random, CAP - CAP / 8);
+        self.counts.operations += 1;
+        let object = &mut self.objects[at];
+        object.truncate(&self.library, size).map_err(|e| e.to_string())?;
+        object.verify(false)
+    }
+
+    fn zero(&mut self) -> Result<(), String> {
+        let at = self.any();
+        let ranges = self.destinations(at, 0, CAP, 4);
+        let mut job = self.job(XCOPY_OP_ZERO, 0, at, ranges);
+        job.methods = self.random.pick(&[0, 1 << XCOPY_METHOD_ZERO]);
+        let ended = self.submit(std::slice::from_ref(&job), &[Verdict::Done])?;
+        self.count(&ended[0]);
+        for range in &job.ranges {
+            let zeroes = vec![0; range.length as usize];
+            self.objects[at].put(range.dst_offset, &zeroes);
+        }
+        self.objects[at].verify(false)
+    }
+
+    fn flush(&mut self) -> Result<(), String> {
+        let at = self.any();
+        let job = Job {
+            op: XCOPY_OP_FLUSH,
+            flags: 0,
+            src: 0,
+            dst: self.objects[at].handle,
+            methods: 0,
+            ranges: Vec::new(),
+            bases: None,
+        };
+        self.submit(&[job], &[Verdict::Done]).map(drop)
+    }
+
+    /// Beyond the end of a source, or of a disk: refused, and nothing changes.
+    fn beyond(&mut self) -> Result<(), String> {
+        let (src, dst) = self.pick_pair();
+        let size = self.objects[src].size();
+        let length = 1 + self.random.below(4096);
+        let src_offset = (size + 1 + self.random.below(4096)).saturating_sub(length);
+        let dst_offset = somewhere(&mut self.random, CAP - 8192);
+        let mut range = xcopy_range {
+            src_offset,
+            dst_offset,
+            length,
+        };
+        if !self.objects[dst].is_file && self.random.chance(50) {
+            range.src_offset = 0;
+            range.dst_offset = CAP + 1 - length.min(CAP);
+        }
+        let job = self.job(XCOPY_OP_COPY, src, dst, vec![range]);
+        self.counts.refused += 1;
+        self.submit(&[job], &[Verdict::Refused(libc::EINVAL)])?;
+        self.objects[dst].verify(false)
+    }
+
+    /// Mostly from a source to a destination, at times the other way round.
+    fn pick_pair(&mut self) -> (usize, usize) {
+        let src = self.random.below(self.sources as u64) as usize;
+        let others = (self.objects.len() - self.sources) as u64;
+        let dst = self.sources + self.random.below(others) as usize;
+        if self.random.chance(85) { (src, dst) } else { (dst, src) }
+    }
+
+    fn copy(&mut self) -> Result<(), String> {
+        let (src, dst) = self.pick_pair();
+        self.copy_between(src, dst)
+    }
+
+    /// Within one object: overlaps are refused, all else is done.
+    fn within_one(&mut self) -> Result<(), String> {
+        let at = self.any();
+        self.copy_between(at, at)
+    }
+
+    fn copy_between(&mut self, src: usize, dst: usize) -> Result<(), String> {
+        let known = self.known[&(src, dst)];
+        let most = self.random.pick(&[1, 1, 1, 3, 16, 17, RANGES_MAX]);
+        let mut ranges = self.destinations(dst, 0, CAP, most);
+        self.sources_of(src, &mut ranges);
+        let (methods, flags) = self.pick_methods(known);
+        let aligned = self.random.chance(50);
+        if aligned {
+            self.align(&mut ranges, known.granularity.max(4096), src, dst);
+        }
+        if self.random.chance(4) && ranges.len() > 1 {
+            // A destination that is written twice.
+            let twin = ranges[self.random.below(ranges.len() as u64) as usize];
+            let at = self.random.below(ranges.len() as u64) as usize;
+            ranges[at].dst_offset = twin.dst_offset.min(CAP - ranges[at].length);
+        }
+        let mut job = self.job(XCOPY_OP_COPY, src, dst, ranges);
+        (job.methods, job.flags) = (methods, job.flags | flags);
+        if self.random.chance(10) && job.methods == 0 {
+            job.src = self.objects[src].borrowed;
+            job.dst = self.objects[dst].borrowed;
+        }
+        let verdict = match expect::ranges_overlap(&job.ranges, src == dst) {
+            true => expect::refusal(job.ranges.len()),
+            false => self.judge(&job, known),
+        };
+        if verdict == Verdict::Done && self.random.chance(10) {
+            job.flags |= XCOPY_REQ_DISJOINT;
+        }
+        let source = self.objects[src].model.clone();
+        let ended = self.submit(std::slice::from_ref(&job), &[verdict])?;
+        self.apply(dst, &job, verdict, &ended[0], &source)?;
+        self.check_object(dst)
+    }
+
+    /// Several requests at once, each in a part of the destinations of its own.
+    fn several(&mut self) -> Result<(), String> {
+        let n = 2 + self.random.below(5);
+        let mut jobs = Vec::new();
+        let mut targets = Vec::new();
+        let part = CAP / n;
+        for at in 0..n {
+            let src = self.random.below(self.sources as u64) as usize;
+            let others = (self.objects.len() - self.sources) as u64;
+            let dst = self.sources + self.random.below(others) as usize;
+            let most = self.random.pick(&[1, 2, 20]);
+            let mut ranges = self.destinations(dst, at * part, part, most);
+            self.sources_of(src, &mut ranges);
+            let known = self.known[&(src, dst)];
+            let mut job = self.job(XCOPY_OP_COPY, src, dst, ranges);
+            job.methods = match self.random.below(3) {
+                0 => 0,
+                1 => 1 << XCOPY_METHOD_READ_WRITE | self.pick_methods(known).0,
+                _ => self.one_of(known.usable & MOVES),
+            };
+            jobs.push(job);
+            targets.push((src, dst));
+        }
+        let verdicts = vec![Verdict::Done; jobs.len()];
+        let ended = self.submit(&jobs, &verdicts)?;
+        self.counts.together += n;
+        for ((job, (src, dst)), ended) in jobs.iter().zip(&targets).zip(&ended) {
+            let source = self.objects[*src].model.clone();
+            self.apply(*dst, job, Verdict::Done, ended, &source)?;
+        }
+        for (_, dst) in targets {
+            self.check_object(dst)?;
+        }
+        Ok(())
+    }
+
+    fn check_object(&mut self, at: usize) -> Result<(), String> {
+        self.objects[at].verify(false)?;
+        if self.random.chance(5) && self.objects[at].has_direct() {
+            self.counts.direct += 1;
+            self.objects[at].verify(true)?;
+        }
+        Ok(())
+    }
+
+    fn apply(
+        &mut self,
+        dst: usize,
+        job: &Job,
+        verdict: Verdict,
+        ended: &Result<Ended, i32>,
+        source: &[u8],
+    ) -> Result<(), String> {
+        match verdict {
+            Verdict::Done => {
+                for range in &job.ranges {
+                    let from = range.src_offset as usize;
+                    let bytes = &source[from..from + range.length as usize];
+                    self.objects[dst].put(range.dst_offset, bytes);
+                }
+                self.count(ended);
+            }
+            Verdict::Refused(_) | Verdict::Undone(_) => self.counts.refused += 1,
+            Verdict::Unsupported => {
+                self.counts.unsupported += 1;
+                if let Ok(ended) = ended {
+                    expect::settle(job, ended, source, &mut self.objects[dst])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, ended: &Result<Ended, i32>) {
+        if let Ok(ended) = ended {
+            for share in &ended.report.shares[..ended.report.nshares as usize] {
+                *self.counts.methods.entry(share.method).or_default() +=
+                    u64::from(share.bytes > 0);
+            }
+        }
+    }
+
+    /// Runs requests on a random queue and checks their completions.
+    fn submit(
+        &mut self,
+        jobs: &[Job],
+        verdicts: &[Verdict],
+    ) -> Result<Vec<Result<Ended, i32>>, String> {
+        let queue = self.random.below(QUEUES.len() as u64) as usize;
+        self.counts.operations += jobs.len() as u64;
+        let ended = self.library.run(queue, jobs)?;
+        for ((job, verdict), ended) in jobs.iter().zip(verdicts).zip(&ended) {
+            expect::check(job, *verdict, ended).map_err(|why| {
+                let ranges = &job.ranges[..job.ranges.len().min(3)];
+                format!(
+                    "{why}; expected {verdict:?} of op {} flags {:#x} methods {:#x} with {} \
+                     ranges {ranges:?} on queue {queue}",
+                    job.op,
+                    job.flags,
+                    job.methods,
+                    job.ranges.len()
+                )
+            })?;
+        }
+        Ok(ended)
+    }
+
+    fn job(&mut self, op: u16, src: usize, dst: usize, ranges: Vec<xcopy_range>) -> Job {
+        let mut flags = 0;
+        if op == XCOPY_OP_COPY && self.random.chance(30) {
+            flags |= XCOPY_REQ_KEEP_HOLES;
+        }
+        if self.random.chance(3) {
+            flags |= XCOPY_REQ_DURABLE;
+        }
+        let least = |of: fn(&xcopy_range) -> u64| ranges.iter().map(of).min().unwrap_or(0);
+        let bases = (least(|range| range.src_offset), least(|range| range.dst_offset));
+        let bases = (
+            if op == XCOPY_OP_ZERO { 0 } else { self.random.below(bases.0 + 1) },
+            self.random.below(bases.1 + 1),
+        );
+        Job {
+            op,
+            flags,
+            src: if op == XCOPY_OP_ZERO { 0 } else { self.objects[src].handle },
+            dst: self.objects[dst].handle,
+            methods: 0,
+            bases: self.random.chance(30).then_some(bases),
+            ranges,
+        }
+    }
+
+    /// Up to `most` ranges that share no byte, in `room` bytes from `start` on,
+    /// in random order.
+    fn destinations(&mut self, dst: usize, start: u64, room: u64, most: u64) -> Vec<xcopy_range> {
+        let n = 1 + self.random.below(most);
+        let cell = room / n;
+        let longest = if most == 1 { cell } else { cell.min(16 << 10) };
+        let grows = self.objects[dst].is_file && self.random.chance(30);
+        let end = if grows { start + room } else { self.objects[dst].size() };
+        let mut ranges: Vec<xcopy_range> = Vec::new();
+        for at in 0..n {
+            let skip = somewhere(&mut self.random, cell);
+            let first = start + at * cell + skip;
+            let length = 1 + self.random.below((cell - skip).min(longest));
+            if first + length <= end {
+                ranges.push(xcopy_range {
+                    src_offset: 0,
+                    dst_offset: first,
+                    length,
+                });
+            }
+        }
+        if ranges.is_empty() {
+            ranges.push(xcopy_range {
+                src_offset: 0,
+                dst_offset: start,
+                length: 1 + self.random.below(room.min(4096)),
+            });
+        }
+        for at in (1..ranges.len()).rev() {
+            ranges.swap(at, self.random.below(at as u64 + 1) as usize);
+        }
+        ranges
+    }
+
+    /// Gives each range a place in the source.
+    fn sources_of(&mut self, src: usize, ranges: &mut [xcopy_range]) {
+        let size = self.objects[src].size();
+        for range in ranges {
+            range.length = range.length.min(size);
+            range.src_offset = somewhere(&mut self.random, size - range.length + 1);
+        }
+    }
+
+    /// Moves what it can onto multiples of `block`, down.
+    fn align(&mut self, ranges: &mut [xcopy_range], block: u64, src: usize, dst: usize) {
+        let (src_size, dst_size) = (self.objects[src].size(), self.objects[dst].size());
+        for range in ranges {
+            let down = |offset: u64| offset - offset % block;
+            let length = down(range.length).max(block);
+            let (from, to) = (down(range.src_offset), down(range.dst_offset));
+            let fits = self.objects[dst].is_file || to + length <= dst_size;
+            if range.length >= block && from + length <= src_size && fits {
+                (range.src_offset, range.dst_offset, range.length) = (from, to, length);
+            }
+        }
+    }
+
+    fn one_of(&mut self, mask: u32) -> u32 {
+        let bits: Vec<u32> = (0..32).filter(|bit| mask >> bit & 1 == 1).collect();
+        1 << self.random.pick(&bits)
+    }
+
+    /// Methods for one request, and whether falling back is forbidden.
+    fn pick_methods(&mut self, known: Known) -> (u32, u32) {
+        let all = MOVES | 1 << XCOPY_METHOD_REFLINK;
+        match self.random.below(20) {
+            0..=5 => (0, 0),
+            6..=7 => (1 << XCOPY_METHOD_READ_WRITE, 0),
+            8..=13 => (self.one_of(known.usable & all), 0),
+            14..=15 => (self.one_of(known.usable & all) | 1 << XCOPY_METHOD_READ_WRITE, 0),
+            16 => (all, 0),
+            17 => (self.one_of(all), 0),
+            18 => (0, XCOPY_REQ_NO_FALLBACK),
+            _ => (self.one_of(all), XCOPY_REQ_NO_FALLBACK),
+        }
+    }
+
+    /// Whether a request whose ranges are right can be done.
+    fn judge(&self, job: &Job, known: Known) -> Verdict {
+        let in_line = job.ranges.iter().all(|range| {
+            (range.src_offset | range.dst_offset | range.length)
+                .is_multiple_of(known.granularity.max(1))
+        });
+        let mask = if job.methods == 0 { u32::MAX } else { job.methods };
+        let usable = mask & known.usable;
+        let can = match job.flags & XCOPY_REQ_NO_FALLBACK != 0 {
+            true => usable & known.offloads != 0 && in_line,
+            false => usable & MOVES != 0 || (usable & 1 << XCOPY_METHOD_REFLINK != 0 && in_line),
+        };
+        if can { Verdict::Done } else { Verdict::Unsupported }
+    }
+}
+
+/// Methods that move any bytes, in line with blocks or not.
+const MOVES: u32 =
+    1 << XCOPY_METHOD_READ_WRITE | 1 << XCOPY_METHOD_COPY_FILE_RANGE | 1 << XCOPY_METHOD_SENDFILE;
+
+impl Known {
+    fn of(infos: &[xcopy_method_info]) -> Known {
+        let mut known = Known::default();
+        for info in infos.iter().filter(|info| info.usable != 0) {
+            known.usable |= 1 << info.method;
+            if info.offloaded != 0 {
+                known.offloads |= 1 << info.method;
+            }
+            if text(&info.name) == "reflink" {
+                known.granularity = u64::from(info.limits.src_granularity);
+            }
+        }
+        known
+    }
+}

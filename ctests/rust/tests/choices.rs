@@ -1,0 +1,212 @@
+//! Which method is taken, why not a better one, and what events change.
+#![allow(missing_docs)]
+
+use xcopy::abi::*;
+use xcopy_ctests::faulty::{MODELS, raise};
+use xcopy_ctests::fixture::{Fixture, SIZE, range};
+use xcopy_ctests::script::Fault;
+
+const PIECE: u64 = 65_536;
+const HOST: u16 = XCOPY_METHOD_READ_WRITE;
+
+#[test]
+fn masks_and_flags() {
+    for model in MODELS {
+        let mut f = Fixture::new(model);
+        let (a, b) = (f.method('a'), f.method('b'));
+        let bit = |method: u16| 1u32 << method;
+        let none = XCOPY_METHOD_NONE;
+        let denied = XCOPY_REASON_NOT_ALLOWED;
+        let offload = XCOPY_REQ_NO_FALLBACK;
+        let fast = XCOPY_REQ_FAST_ONLY;
+        // mask, flags: method taken, reason
+        let cases = [
+            (0, 0, a, 0),
+            (0, offload, a, 0),
+            (0, fast, a, 0),
+            (bit(a), 0, a, 0),
+            (bit(a) | bit(HOST), offload | fast, a, 0),
+            (bit(b), 0, b, denied),
+            (bit(b), offload, b, denied),
+            (bit(b) | bit(HOST), 0, b, denied),
+            (bit(HOST), 0, HOST, denied),
+            (bit(HOST), offload, none, denied),
+            (bit(HOST), fast, none, denied),
+            (bit(XCOPY_METHOD_REFLINK), 0, none, denied),
+        ];
+        for (mask, flags, method, reason) in cases {
+            let ended = f.copy(range(512, 0, PIECE), |r| {
+                (r.methods, r.flags) = (mask, flags)
+            });
+            let done = ended.done;
+            let what = format!("{model:?} mask {mask:#x} flags {flags:#x} {done:?}");
+            assert_eq!((done.method, done.reason), (method, reason), "{what}");
+            let res = if method == none { -libc::ENOTSUP } else { 0 };
+            assert_eq!(done.res, res, "{what}");
+            if method != none {
+                assert_eq!(ended.bytes_by(method), PIECE, "{what}");
+                assert_eq!(
+                    done.bytes_offloaded,
+                    if method == HOST { 0 } else { PIECE },
+                    "{what}"
+                );
+            } else {
+                assert_eq!(
+                    (done.commands, ended.report.untouched_from),
+                    (0, 0),
+                    "{what}"
+                );
+            }
+        }
+        f.finish();
+    }
+}
+
+#[test]
+fn the_contexts_mask_holds_for_all() {
+    for model in MODELS {
+        let mut f = Fixture::with(model, |o| o.methods = 1 << HOST, |_| {});
+        let ended = f.copy(range(0, 0, PIECE), |_| {});
+        assert_eq!(ended.bytes_by(HOST), PIECE, "{model:?} {:?}", ended.done);
+        let refused = f.copy(range(0, 0, PIECE), |r| r.flags = XCOPY_REQ_NO_FALLBACK);
+        assert_eq!(refused.done.res, -libc::ENOTSUP, "{model:?}");
+        assert_eq!(refused.done.reason, XCOPY_REASON_NOT_ALLOWED, "{model:?}");
+        assert_eq!(f.script.count(XCOPY_CMD_COPY), 0, "{model:?}");
+        let methods = f.rig.query(f.src, f.dst);
+        let a = methods.iter().find(|m| m.method == f.method('a'));
+        if let Some(a) = a {
+            assert_eq!(
+                (a.usable, a.reason),
+                (0, XCOPY_REASON_NOT_ALLOWED),
+                "{model:?}"
+            );
+        }
+        f.finish();
+    }
+}
+
+#[test]
+fn misaligned_heads_and_tails() {
+    for model in MODELS {
+        let mut f = Fixture::new(model);
+        f.script.set_up(|s| {
+            s.limits.src_granularity = 4096;
+            s.limits.dst_granularity = 4096;
+            s.limits.length_granularity = 4096;
+        });
+        let a = f.method('a');
+        let ended = f.copy(range(512, 512 + 8192, 10 * 4096), |_| {});
+        assert_eq!(ended.done.res, 0, "{model:?} {:?}", ended.done);
+        assert_eq!(ended.bytes_by(a), 9 * 4096, "{model:?} {:?}", ended.done);
+        assert_eq!(ended.bytes_by(HOST), 4096, "{model:?} {:?}", ended.done);
+        let wanted = XCOPY_CPL_EMULATED | XCOPY_CPL_FELL_BACK;
+        assert_eq!(ended.done.flags, wanted, "{model:?} {:?}", ended.done);
+        assert_eq!(ended.done.reason, XCOPY_REASON_MISALIGNED, "{model:?}");
+        let refused = f.copy(range(512, 512, 4096), |r| r.flags = XCOPY_REQ_NO_FALLBACK);
+        assert_eq!(
+            refused.done.res,
+            -libc::ENOTSUP,
+            "{model:?} {:?}",
+            refused.done
+        );
+        assert_eq!(refused.done.reason, XCOPY_REASON_MISALIGNED, "{model:?}");
+        f.finish();
+    }
+}
+
+#[test]
+fn invalidate_wakes_a_resting_method() {
+    for model in MODELS {
+        let mut f = Fixture::new(model);
+        let a = f.method('a');
+        let nth = f.script.count(XCOPY_CMD_COPY);
+        f.script
+            .fault(XCOPY_CMD_COPY, nth, 1, Fault::fail(libc::ENOTSUP, 0));
+        assert_eq!(
+            f.copy(range(0, 0, PIECE), |_| {}).bytes_by(a),
+            0,
+            "{model:?}"
+        );
+        let rests = f.copy(range(0, 0, PIECE), |_| {});
+        assert_eq!(rests.bytes_by(a), 0, "{model:?}");
+        assert_eq!(
+            rests.done.reason, XCOPY_REASON_FAILED_BEFORE,
+            "{model:?} {:?}",
+            rests.done
+        );
+        let seen = f.rig.query(f.src, f.dst);
+        let verdict = seen.iter().find(|m| m.method == a).expect("a verdict");
+        assert_eq!(
+            (verdict.usable, verdict.reason),
+            (0, XCOPY_REASON_FAILED_BEFORE)
+        );
+        assert_eq!(f.rig.remote.invalidate(f.dst), 0);
+        let again = f.copy(range(0, 0, PIECE), |_| {});
+        assert_eq!(again.bytes_by(a), PIECE, "{model:?} {:?}", again.done);
+        f.finish();
+    }
+}
+
+#[test]
+fn a_rest_ends_by_itself() {
+    for model in MODELS {
+        let mut f = Fixture::with(model, |o| o.retry_after_s = 1, |_| {});
+        let a = f.method('a');
+        f.script
+            .fault(XCOPY_CMD_COPY, 0, 1, Fault::fail(libc::ENOTSUP, 0));
+        assert_eq!(
+            f.copy(range(0, 0, PIECE), |_| {}).bytes_by(a),
+            0,
+            "{model:?}"
+        );
+        assert_eq!(
+            f.copy(range(0, 0, PIECE), |_| {}).bytes_by(a),
+            0,
+            "{model:?}"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        let again = f.copy(range(0, 0, PIECE), |_| {});
+        assert_eq!(again.bytes_by(a), PIECE, "{model:?} {:?}", again.done);
+        f.finish();
+    }
+}
+
+#[test]
+fn events() {
+    for model in MODELS {
+        let mut f = Fixture::new(model);
+        assert_eq!(f.copy_plainly(range(0, 0, 4096)).res, 0);
+        let device = f.script.host_device("b").expect("it is open");
+        let (probes, bits) = (
+            f.script.probes.load(std::sync::atomic::Ordering::Acquire),
+            XCOPY_EVENT_LIMITS_CHANGED | XCOPY_EVENT_RESIZED,
+        );
+        f.script.set_up(|s| s.limits.max_bytes = 8192);
+        raise(device, bits, SIZE as u64 / 2);
+        assert_eq!(
+            f.rig.remote.info(f.dst).map(|i| (i.events, i.size_bytes)),
+            Ok((bits, SIZE as u64 / 2))
+        );
+        assert_eq!(f.rig.remote.events(f.dst), Ok(bits), "{model:?}");
+        assert_eq!(f.rig.remote.events(f.dst), Ok(0), "{model:?}");
+        let beyond = f.request(range(0, SIZE as u64 / 2, 512));
+        assert_eq!(f.rig.submit(&beyond), -libc::EINVAL, "{model:?}");
+        // The new limits hold at once: the plugin itself looks at each command.
+        assert_eq!(
+            f.copy(range(0, 0, PIECE), |_| {}).done.commands,
+            8,
+            "{model:?}"
+        );
+        assert!(f.script.probes.load(std::sync::atomic::Ordering::Acquire) > probes);
+        raise(device, XCOPY_EVENT_REMOVED, 0);
+        let gone = f.request(range(0, 0, 512));
+        assert_eq!(f.rig.submit(&gone), -libc::ENODEV, "{model:?}");
+        assert_eq!(
+            f.rig.remote.events(f.dst),
+            Ok(XCOPY_EVENT_REMOVED),
+            "{model:?}"
+        );
+        assert_eq!(f.rig.submit(&gone), -libc::ENODEV, "{model:?}");
+        f.finish();
+    }
+}
