@@ -3,8 +3,8 @@
 `copy`, `copying` and `copy_async` copy files and disks in one call. `Context`,
 `Device` and `Queue` are the library's own objects; `Queue.submit_batch` and
 `Queue.poll_into` work on arrays of records without an object per operation.
-The library is found through XCOPY_LIBRARY, beside this package, or by the
-dynamic linker.
+The library is the one that XCOPY_LIBRARY names, else the wheel's own, else what
+the dynamic linker finds; `library` says which.
 """
 
 from ._abi import (
@@ -26,7 +26,7 @@ from ._abi import xcopy_ext as ExtRecord
 from ._abi import xcopy_range as RangeRecord
 from ._abi import xcopy_report as ReportRecord
 from ._abi import xcopy_request as RequestRecord
-from ._library import detail_text, reason_text, version
+from ._library import detail_text, library, reason_text, version
 from .completion import Completion, Fallback, MethodShare, Report
 from .context import Context, Limits, MethodInfo, PluginInfo, default_context
 from .copying import Copy, Result, copy, copy_async, copying
@@ -83,6 +83,7 @@ __all__ = [
     "copying",
     "default_context",
     "detail_text",
+    "library",
     "reason_text",
     "version",
 ]

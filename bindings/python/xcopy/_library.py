@@ -82,17 +82,22 @@ def _open() -> ctypes.CDLL:
         except OSError as error:
             raise ImportError(
                 f"XCOPY_LIBRARY={named} cannot be loaded: {error}; "
-                f"point it at {SONAME}, or unset it to search for an installed one"
+                f"point it at {SONAME}, or unset it to use the wheel's or an installed one"
             ) from None
-    beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), SONAME)
-    candidates = [beside] if os.path.exists(beside) else []
-    candidates.append(SONAME)
-    failures = []
-    for candidate in candidates:
+    own = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_lib", SONAME)
+    if os.path.exists(own):
         try:
-            return ctypes.CDLL(candidate)
+            return ctypes.CDLL(own)
         except OSError as error:
-            failures.append(str(error))
+            raise ImportError(
+                f"the wheel's {own} cannot be loaded: {error}; install the wheel for this "
+                f"machine, or set XCOPY_LIBRARY to the path of another {SONAME}"
+            ) from None
+    failures = []
+    try:
+        return ctypes.CDLL(SONAME)
+    except OSError as error:
+        failures.append(str(error))
     # Last, because it may start ldconfig and a compiler.
     found = ctypes.util.find_library("xcopy")
     if found and found != SONAME:
@@ -101,8 +106,8 @@ def _open() -> ctypes.CDLL:
         except OSError as error:
             failures.append(str(error))
     raise ImportError(
-        f"{SONAME} was not found ({'; '.join(failures)}): install libxcopy, "
-        "or set XCOPY_LIBRARY to the path of the library"
+        f"{SONAME} was not found ({'; '.join(failures)}): install the wheel that carries it, "
+        "or libxcopy, or set XCOPY_LIBRARY to the path of the library"
     )
 
 
@@ -161,6 +166,11 @@ def detail_text(detail: int) -> str:
     buffer = ctypes.create_string_buffer(need + 1)
     lib.xcopy_detail_string(detail, buffer, len(buffer))
     return buffer.value.decode(errors="replace")
+
+
+def library() -> str:
+    """The library that is in use: a path, or the name that the dynamic linker was given."""
+    return str(lib._name)
 
 
 def version() -> Tuple[int, int, int]:

@@ -4,9 +4,9 @@
 //! from it; several are on their way at once. Nothing here waits: `advance`
 //! takes what ended, makes the next pieces, and enters the kernel at most once.
 
-use super::ring_chunks::Chunks;
-use super::ring_work::{Job, Piece, RingCopy, Step, is_zero};
-use super::{Buffers, Outcome, Side, errno, in_file_space};
+use super::ring_chunks::{Chunk, Chunks};
+use super::ring_work::{BLOCK, Job, Piece, ReadBy, RingCopy, Step, is_zero};
+use super::{Buffers, Outcome, Side, in_file_space};
 use crate::error::{Error, Result};
 use io_uring::{IoUring, opcode, squeue, types};
 use std::collections::VecDeque;
@@ -17,7 +17,7 @@ use std::os::fd::{AsRawFd, RawFd};
 const PIECES: u32 = 64;
 /// Of those, pieces of one command at most: more of them would only put the
 /// pages that are read further from those that are written.
-const PIECES_OF_ONE: usize = 8;
+const PIECES_OF_ONE: usize = 4;
 /// Transient answers to one operation before its command fails.
 const TRIES: u8 = 64;
 
@@ -47,8 +47,8 @@ impl HostRing {
     pub fn new(buffers: Buffers, pinned: bool) -> Result<HostRing> {
         let ring = build(pinned).map_err(|error| Error::from_io("no io_uring", &error))?;
         Ok(HostRing {
+            chunks: Chunks::new(buffers, &ring.submitter()),
             ring,
-            chunks: Chunks::new(buffers),
             jobs: Vec::new(),
             free_jobs: Vec::new(),
             pieces: Vec::with_capacity(PIECES as usize),
@@ -85,7 +85,8 @@ impl HostRing {
     /// Begins a command; the next `advance` moves it. False while the budget of
     /// buffers is used up: nothing was begun.
     pub fn start(&mut self, copy: RingCopy) -> bool {
-        let Some(chunk) = self.chunks.take() else {
+        let large = copy.may_bypass() && copy.direct_dst.is_some();
+        let Some(chunk) = self.take_chunk(large) else {
             return false;
         };
         let mut job = Job::new(copy, chunk);
@@ -175,6 +176,19 @@ impl HostRing {
         let Some(Some(job)) = self.jobs.get_mut(index as usize) else {
             return;
         };
+        if piece.step == Step::Read
+            && !job.gave_up(piece.at)
+            && let Some(read_by) = piece.read_so_far(result).next_read(result)
+        {
+            match (piece.read_by, read_by) {
+                (_, ReadBy::Direct) => job.cold = true,
+                // It takes no direct reads, or not these: do not ask again.
+                (ReadBy::Direct, ReadBy::Cache) if result < 0 => job.copy.direct_src = None,
+                _ => {}
+            }
+            piece.read_by = read_by;
+            return self.issue(at, false);
+        }
         let transient = matches!(-result, libc::EINTR | libc::EAGAIN | libc::ECANCELED);
         if transient && piece.tries < TRIES && !job.gave_up(piece.at) {
             // ECANCELED: the thread that had submitted it is gone.
@@ -186,7 +200,8 @@ impl HostRing {
             Step::Read => {
                 match result {
                     0 => piece.error = Some((libc::EIO, Side::Read)),
-                    1.. => piece.read = (piece.read + result as u32).min(piece.want),
+                    1.. if piece.read_by == ReadBy::CacheOnly => job.cold = false,
+                    1.. => {}
                     error => piece.error = Some((-error, Side::Read)),
                 }
                 if piece.error.is_some() {
@@ -200,6 +215,7 @@ impl HostRing {
                     return self.issue(at, false);
                 }
                 piece.step = Step::Write;
+                piece.write_direct &= u64::from(piece.read).is_multiple_of(BLOCK);
                 let punch = job.copy.punch && piece.read == piece.want;
                 if punch && self.is_zero(at) {
                     self.pieces[at as usize].step = Step::Punch;
@@ -207,6 +223,12 @@ impl HostRing {
                 self.issue(at, false);
             }
             Step::Write => {
+                if piece.write_direct && matches!(-result, libc::EINVAL | libc::EOPNOTSUPP) {
+                    // Not aligned as this device wants it: by the page cache.
+                    piece.write_direct = false;
+                    job.copy.direct_dst = None;
+                    return self.issue(at, false);
+                }
                 match result {
                     0 => piece.error = Some((libc::EIO, Side::Write)),
                     1.. => piece.written = (piece.written + result as u32).min(piece.read),
@@ -215,6 +237,7 @@ impl HostRing {
                 if result <= 0 {
                     job.failed_at = job.failed_at.min(piece.at);
                 } else if piece.written < piece.read && !job.gave_up(piece.at) {
+                    piece.write_direct &= u64::from(piece.written).is_multiple_of(BLOCK);
                     return self.issue(at, false);
                 }
                 let end = job.copy.dst_offset + piece.at + u64::from(piece.written);
@@ -268,32 +291,53 @@ impl HostRing {
         else {
             return;
         };
-        let memory = self.chunks.memory(chunk);
-        let (src, dst) = (types::Fd(job.copy.src), types::Fd(job.copy.dst));
+        let (read, written) = (piece.read, piece.written);
         let (from, to) = (
             job.copy.src_offset + piece.at,
             job.copy.dst_offset + piece.at,
         );
+        let memory = self.chunks.memory(chunk);
         let entry = match piece.step {
-            Step::Read => opcode::Read::new(
-                src,
-                memory.wrapping_add(piece.read as usize),
-                piece.want - piece.read,
-            )
-            .offset(from + u64::from(piece.read))
-            .build(),
-            Step::Write => opcode::Write::new(
-                dst,
-                memory.wrapping_add(piece.written as usize),
-                piece.read - piece.written,
-            )
-            .offset(to + u64::from(piece.written))
-            .build(),
-            Step::Punch => opcode::Fallocate::new(dst, u64::from(piece.want))
+            Step::Read => {
+                let (fd, flags) = match (piece.read_by, job.copy.direct_src) {
+                    (ReadBy::Direct, Some(fd)) => (fd, 0),
+                    (ReadBy::CacheOnly, _) => (job.copy.src, libc::RWF_NOWAIT),
+                    _ => (job.copy.src, 0),
+                };
+                let part = memory.wrapping_add(read as usize);
+                let (fd, length) = (types::Fd(fd), piece.want - read);
+                let offset = from + u64::from(read);
+                match chunk.registered {
+                    Some(buffer) => opcode::ReadFixed::new(fd, part, length, buffer)
+                        .offset(offset)
+                        .rw_flags(flags)
+                        .build(),
+                    None => opcode::Read::new(fd, part, length)
+                        .offset(offset)
+                        .rw_flags(flags)
+                        .build(),
+                }
+            }
+            Step::Write => {
+                let fd = match job.copy.direct_dst {
+                    Some(fd) if piece.write_direct => fd,
+                    _ => job.copy.dst,
+                };
+                let part = memory.wrapping_add(written as usize);
+                let (fd, length) = (types::Fd(fd), read - written);
+                let offset = to + u64::from(written);
+                match chunk.registered {
+                    Some(buffer) => opcode::WriteFixed::new(fd, part, length, buffer)
+                        .offset(offset)
+                        .build(),
+                    None => opcode::Write::new(fd, part, length).offset(offset).build(),
+                }
+            }
+            Step::Punch => opcode::Fallocate::new(types::Fd(job.copy.dst), u64::from(piece.want))
                 .offset(to)
                 .mode(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE)
                 .build(),
-            Step::Grow => opcode::Write::new(dst, memory, 1)
+            Step::Grow => opcode::Write::new(types::Fd(job.copy.dst), memory, 1)
                 .offset(to + u64::from(piece.want) - 1)
                 .build(),
             Step::Done => return,
@@ -330,7 +374,7 @@ impl HostRing {
             if job.reserve.is_none() && job.wants_pieces() {
                 job.reserve = Some(chunk);
             } else {
-                self.chunks.give(chunk);
+                self.chunks.give(chunk, &self.ring.submitter());
             }
         }
         while let Some(first) = job.pieces.front().copied() {
@@ -389,27 +433,20 @@ impl HostRing {
                         return;
                     }
                 };
-                let Some(chunk) = job.reserve.take().or_else(|| self.chunks.take()) else {
+                let (reserve, large) = (job.reserve.take(), job.wants_whole());
+                let Some(chunk) = reserve.or_else(|| self.take_chunk(large)) else {
                     // One of its pieces comes back with a chunk, and lists it.
                     if (at as usize) < self.pieces.len() {
                         self.free_pieces.push(at);
                     }
                     break;
                 };
-                let want = (job.copy.length - job.next).min(self.chunks.bytes() as u64) as u32;
-                let piece = Piece {
-                    job: index,
-                    at: job.next,
-                    want,
-                    read: 0,
-                    written: 0,
-                    step: Step::Read,
-                    tries: 0,
-                    chunk: Some(chunk),
-                    error: None,
-                    hole: false,
+                let small = self.chunks.small();
+                let Some(Some(job)) = self.jobs.get_mut(index as usize) else {
+                    break;
                 };
-                job.next += u64::from(want);
+                let piece = job.next_piece(index, chunk, small);
+                job.next += u64::from(piece.want);
                 job.pieces.push_back(at);
                 match self.pieces.get_mut(at as usize) {
                     Some(place) => *place = piece,
@@ -418,6 +455,11 @@ impl HostRing {
                 self.issue(at, false);
             }
         }
+    }
+
+    fn take_chunk(&mut self, large: bool) -> Option<Chunk> {
+        let whole = large.then(|| self.chunks.take_whole(&self.ring.submitter()));
+        whole.flatten().or_else(|| self.chunks.take())
     }
 
     /// Hands the kernel what is queued and lets it finish what it can.
@@ -456,29 +498,12 @@ impl HostRing {
                 self.listed.retain(|listed| *listed != index);
             }
             if let Some(chunk) = job.reserve {
-                self.chunks.give(chunk);
+                self.chunks.give(chunk, &self.ring.submitter());
             }
             self.free_jobs.push(index);
             self.active -= 1;
             ended(job.copy.tag, job.outcome);
         }
-    }
-}
-
-impl Job {
-    /// Whether the destination is at least that long. Asked once: nothing that
-    /// belongs to the command makes it shorter.
-    fn is_as_long_as(&mut self, end: u64) -> bool {
-        if self.size < end && !self.size_asked {
-            self.size_asked = true;
-            // SAFETY: an all-zero stat is valid, and fstat only writes to it.
-            let mut stat: libc::stat64 = unsafe { std::mem::zeroed() };
-            // SAFETY: as above; a bad fd is an error.
-            if unsafe { libc::fstat64(self.copy.dst, &mut stat) } == 0 {
-                self.size = self.size.max(stat.st_size as u64);
-            }
-        }
-        self.size >= end
     }
 }
 

@@ -1,27 +1,33 @@
 //! The memory of a ring: bounce buffers of the context, cut into chunks.
 
 use super::{Buffer, Buffers};
+use io_uring::Submitter;
 
 /// Bytes of a chunk: two of them, one being read and one being written, stay
 /// in a core's own cache.
 const CHUNK_BYTES: usize = 256 << 10;
-/// Bytes of a buffer that is asked for: the pool's smallest.
-const SLAB_BYTES: usize = 1;
+/// Buffers that may be registered at once.
+const REGISTERED_MAX: u32 = 64;
 
-/// A chunk that is in use: buffer and place in it.
+/// Memory of one piece: a part of a bounce buffer, or all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chunk {
     slab: u16,
     place: u16,
+    /// Bytes.
+    pub(super) bytes: u32,
+    /// Its number, if the kernel knows the buffer.
+    pub(super) registered: Option<u16>,
 }
 
 /// A bounce buffer and which of its chunks are free.
 struct Slab {
     /// Only kept: it is used through `memory`.
-    _buffer: Buffer,
+    buffer: Buffer,
     memory: *mut u8,
     free: u64,
     all: u64,
+    registered: bool,
 }
 
 // SAFETY: the pointer is into the buffer that is kept beside it, which is Send.
@@ -33,72 +39,121 @@ pub(super) struct Chunks {
     buffers: Buffers,
     slabs: Vec<Option<Slab>>,
     bytes: usize,
+    /// Whether the ring has places for registered buffers.
+    registers: bool,
 }
 
 impl Chunks {
-    pub(super) fn new(buffers: Buffers) -> Chunks {
+    pub(super) fn new(buffers: Buffers, ring: &Submitter) -> Chunks {
         let bytes = CHUNK_BYTES.min(buffers.unit());
         Chunks {
             buffers,
             slabs: Vec::new(),
             bytes,
+            registers: ring.register_buffers_sparse(REGISTERED_MAX).is_ok(),
         }
     }
 
-    /// Bytes of a chunk.
-    pub(super) fn bytes(&self) -> usize {
+    /// Bytes of a small chunk.
+    pub(super) fn small(&self) -> usize {
         self.bytes
     }
 
-    /// A chunk; `None` while the budget is used up.
+    /// A small chunk; `None` while the budget is used up.
     pub(super) fn take(&mut self) -> Option<Chunk> {
-        for (at, slab) in self.slabs.iter_mut().enumerate() {
-            if let Some(slab) = slab
-                && slab.free != 0
-            {
-                let place = slab.free.trailing_zeros();
-                slab.free &= slab.free - 1;
-                return Some(Chunk {
-                    slab: at as u16,
-                    place: place as u16,
-                });
-            }
+        let free = |slab: &Option<Slab>| slab.as_ref().is_some_and(|slab| slab.free != 0);
+        let at = match self.slabs.iter().position(free) {
+            Some(at) => at,
+            None => self.add()?,
+        };
+        let slab = self.slabs.get_mut(at)?.as_mut()?;
+        let place = slab.free.trailing_zeros();
+        slab.free &= slab.free - 1;
+        Some(Chunk {
+            slab: at as u16,
+            place: place as u16,
+            bytes: self.bytes as u32,
+            registered: slab.registered.then_some(at as u16),
+        })
+    }
+
+    /// A whole buffer, told to the kernel if it takes it, so that its pages are
+    /// not looked up for each operation.
+    pub(super) fn take_whole(&mut self, ring: &Submitter) -> Option<Chunk> {
+        let at = self.add()?;
+        let slab = self.slabs.get_mut(at)?.as_mut()?;
+        slab.free = 0;
+        let bytes = slab.buffer.len();
+        if self.registers && at < REGISTERED_MAX as usize {
+            let part = libc::iovec {
+                iov_base: slab.memory.cast(),
+                iov_len: bytes,
+            };
+            // SAFETY: the memory stays until `give` takes it back from the ring.
+            slab.registered =
+                unsafe { ring.register_buffers_update(at as u32, &[part], None) }.is_ok();
         }
+        Some(Chunk {
+            slab: at as u16,
+            place: 0,
+            bytes: bytes as u32,
+            registered: slab.registered.then_some(at as u16),
+        })
+    }
+
+    /// One more buffer of the context, with all of it free.
+    fn add(&mut self) -> Option<usize> {
         let at = match self.slabs.iter().position(Option::is_none) {
             Some(at) => at,
             None if self.slabs.len() < usize::from(u16::MAX) => self.slabs.len(),
             None => return None,
         };
-        let mut buffer = self.buffers.take(SLAB_BYTES)?;
+        let mut buffer = self.buffers.take(1)?;
         let chunks = (buffer.len() / self.bytes).clamp(1, 64) as u32;
         let all = u64::MAX >> (64 - chunks);
-        let slab = Some(Slab {
+        let slab = Slab {
             memory: buffer.as_mut_ptr(),
-            _buffer: buffer,
-            free: all & !1,
+            buffer,
+            free: all,
             all,
-        });
+            registered: false,
+        };
         match self.slabs.get_mut(at) {
-            Some(empty) => *empty = slab,
-            None => self.slabs.push(slab),
+            Some(empty) => *empty = Some(slab),
+            None => self.slabs.push(Some(slab)),
         }
-        Some(Chunk {
-            slab: at as u16,
-            place: 0,
-        })
+        Some(at)
     }
 
     /// Gives a chunk back; a buffer with no chunk in use goes to the context.
-    pub(super) fn give(&mut self, chunk: Chunk) {
+    pub(super) fn give(&mut self, chunk: Chunk, ring: &Submitter) {
         let Some(entry) = self.slabs.get_mut(usize::from(chunk.slab)) else {
             return;
         };
-        if let Some(slab) = entry {
-            slab.free |= 1 << chunk.place;
-            if slab.free == slab.all {
-                *entry = None;
+        let Some(slab) = entry else { return };
+        slab.free = if chunk.bytes as usize > self.bytes {
+            slab.all
+        } else {
+            slab.free | 1 << chunk.place
+        };
+        if slab.free != slab.all {
+            return;
+        }
+        if slab.registered {
+            let none = libc::iovec {
+                iov_base: std::ptr::null_mut(),
+                iov_len: 0,
+            };
+            // SAFETY: an empty place; nothing is read through it.
+            let emptied = unsafe {
+                ring.register_buffers_update(u32::from(chunk.slab), &[none], None)
+            };
+            if emptied.is_err() {
+                // Pinned pages hurt nobody; the next buffer here replaces them.
+                slab.registered = false;
             }
         }
+        *entry = None;
     }
 
     /// Where a chunk is. A pointer and not a slice: the kernel may be at work in

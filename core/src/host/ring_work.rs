@@ -22,6 +22,34 @@ pub struct RingCopy {
     pub length: u64,
     /// Pieces that are all zeroes become holes of the destination, a file.
     pub punch: bool,
+    /// The source again, open with O_DIRECT: for what is not in the page cache.
+    pub direct_src: Option<RawFd>,
+    /// The destination again, open with O_DIRECT: written so where aligned.
+    pub direct_dst: Option<RawFd>,
+}
+
+/// Alignment for O_DIRECT that nearly every device takes; one that does not
+/// says so, and is then read and written through the page cache.
+pub(super) const BLOCK: u64 = 4096;
+
+impl RingCopy {
+    /// Whether any of it can go past the page cache.
+    pub(super) fn may_bypass(&self) -> bool {
+        (self.direct_src.is_some() || self.direct_dst.is_some())
+            && self.length >= BLOCK
+            && (self.src_offset | self.dst_offset).is_multiple_of(BLOCK)
+    }
+}
+
+/// How a piece is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadBy {
+    /// From the page cache, but only what is there.
+    CacheOnly,
+    /// Past the page cache.
+    Direct,
+    /// Through the page cache.
+    Cache,
 }
 
 /// What a piece waits for.
@@ -47,6 +75,9 @@ pub(super) struct Piece {
     pub(super) read: u32,
     pub(super) written: u32,
     pub(super) step: Step,
+    pub(super) read_by: ReadBy,
+    /// Written past the page cache.
+    pub(super) write_direct: bool,
     /// Transient answers since it last moved on.
     pub(super) tries: u8,
     pub(super) chunk: Option<Chunk>,
@@ -70,6 +101,8 @@ pub(super) struct Job {
     /// Size of the destination that was last seen or made.
     pub(super) size: u64,
     pub(super) size_asked: bool,
+    /// The source was last seen not to be in the page cache.
+    pub(super) cold: bool,
     /// Queued for pieces to be made.
     pub(super) listed: bool,
     pub(super) outcome: Outcome,
@@ -86,6 +119,7 @@ impl Job {
             stopping: false,
             size: 0,
             size_asked: false,
+            cold: false,
             listed: false,
             outcome: Outcome::default(),
         }
@@ -96,6 +130,60 @@ impl Job {
         !self.stopping && self.failed_at == u64::MAX && self.next < self.copy.length
     }
 
+    /// Whether the next piece is to be a large one: operations past the page
+    /// cache have no read-ahead and no write-behind.
+    pub(super) fn wants_whole(&self) -> bool {
+        let copy = &self.copy;
+        copy.may_bypass() && (copy.direct_dst.is_some() || self.cold)
+    }
+
+    /// The next piece, for a chunk of `room` bytes.
+    pub(super) fn next_piece(&self, index: u32, chunk: Chunk, small: usize) -> Piece {
+        let left = self.copy.length - self.next;
+        let room = match self.wants_whole() {
+            true => u64::from(chunk.bytes),
+            false => u64::from(chunk.bytes).min(small as u64),
+        };
+        let mut want = left.min(room);
+        let bypass = self.copy.may_bypass() && want >= BLOCK;
+        if bypass {
+            // The rest, less than a block, goes through the page cache.
+            want -= want % BLOCK;
+        }
+        Piece {
+            job: index,
+            at: self.next,
+            want: want as u32,
+            read: 0,
+            written: 0,
+            step: Step::Read,
+            read_by: match self.copy.direct_src {
+                Some(_) if bypass => ReadBy::CacheOnly,
+                _ => ReadBy::Cache,
+            },
+            write_direct: bypass && self.copy.direct_dst.is_some(),
+            tries: 0,
+            chunk: Some(chunk),
+            error: None,
+            hole: false,
+        }
+    }
+
+    /// Whether the destination is at least that long. Asked once: nothing that
+    /// belongs to the command makes it shorter.
+    pub(super) fn is_as_long_as(&mut self, end: u64) -> bool {
+        if self.size < end && !self.size_asked {
+            self.size_asked = true;
+            // SAFETY: an all-zero stat is valid, and fstat only writes to it.
+            let mut stat: libc::stat64 = unsafe { std::mem::zeroed() };
+            // SAFETY: as above; a bad fd is an error.
+            if unsafe { libc::fstat64(self.copy.dst, &mut stat) } == 0 {
+                self.size = self.size.max(stat.st_size as u64);
+            }
+        }
+        self.size >= end
+    }
+
     /// Whether a piece at `at` is of no use any more.
     pub(super) fn gave_up(&self, at: u64) -> bool {
         self.stopping || at > self.failed_at
@@ -103,6 +191,35 @@ impl Job {
 }
 
 impl Piece {
+    /// Takes what a read gave.
+    pub(super) fn read_so_far(&mut self, result: i32) -> &Piece {
+        if self.step == Step::Read && result > 0 {
+            self.read = (self.read + result as u32).min(self.want);
+        }
+        self
+    }
+
+    /// After a read of `result` (0: the end): what is left of the piece is read
+    /// in another way, if that helps.
+    pub(super) fn next_read(&self, result: i32) -> Option<ReadBy> {
+        let aligned = u64::from(self.read).is_multiple_of(BLOCK);
+        match (self.read_by, result) {
+            (ReadBy::CacheOnly, ..=-1) if -result == libc::EAGAIN && aligned => {
+                Some(ReadBy::Direct)
+            }
+            (ReadBy::CacheOnly | ReadBy::Direct, ..=-1) => match -result {
+                libc::EAGAIN | libc::EINVAL | libc::EOPNOTSUPP => Some(ReadBy::Cache),
+                _ => None,
+            },
+            // Short: the rest is not in the cache, or this is the end.
+            (ReadBy::CacheOnly, 1..) if self.read < self.want => {
+                Some(if aligned { ReadBy::Direct } else { ReadBy::Cache })
+            }
+            (ReadBy::Direct, 1..) if self.read < self.want => Some(ReadBy::Cache),
+            _ => None,
+        }
+    }
+
     /// Bytes known to be done from its start.
     pub(super) fn done(&self) -> u64 {
         u64::from(if self.hole { self.want } else { self.written })

@@ -64,7 +64,7 @@ pub fn outputs(root: &Path) -> Result<Vec<Output>, String> {
 }
 
 /// The Rust files of a directory that are not tests, by name; none if it does not exist.
-fn rust_files(directory: &Path) -> Result<Vec<PathBuf>, String> {
+pub fn rust_files(directory: &Path) -> Result<Vec<PathBuf>, String> {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return Ok(Vec::new());
     };

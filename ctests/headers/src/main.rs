@@ -1,27 +1,46 @@
 //! Writes `include/*.h` and `core/xcopy.map` from the Rust sources, or with `--check` tells how the
 //! committed files differ from what would be written and exits 1.
+//!
+//! With `--man SHARE` it writes the manual and the shells' completions below that directory
+//! instead, dated `--date YYYY-MM-DD`.
 
+// The command line as the command defines it; nobody reads the values here.
+#[allow(dead_code)]
+#[path = "../../../bindings/cli/src/args.rs"]
+mod args;
 mod emit;
 mod items;
+mod manual;
 mod prose;
+#[path = "../../../bindings/cli/src/size.rs"]
+mod size;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+const USAGE: &str = "usage: xcopy-headers [--check] [--man SHARE [--date YYYY-MM-DD]]";
+
 fn main() -> ExitCode {
     let mut check = false;
-    for argument in std::env::args().skip(1) {
-        match argument.as_str() {
-            "--check" => check = true,
-            other => {
-                eprintln!(
-                    "xcopy-headers: unknown argument {other:?}; usage: xcopy-headers [--check]"
-                );
+    let mut share = None;
+    let mut date = String::from("1970-01-01");
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match (argument.as_str(), arguments.size_hint().0) {
+            ("--check", _) => check = true,
+            ("--man", 1..) => share = arguments.next().map(PathBuf::from),
+            ("--date", 1..) => date = arguments.next().unwrap_or_default(),
+            (other, _) => {
+                eprintln!("xcopy-headers: unknown or unfinished argument {other:?}; {USAGE}");
                 return ExitCode::from(2);
             }
         }
     }
-    match run(check) {
+    let outcome = match share {
+        Some(share) => manual_into(&share, &date),
+        None => run(check),
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
             eprintln!("xcopy-headers: generated files are stale; run `cargo run -p xcopy-headers`");
@@ -32,6 +51,14 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Writes the manual.
+fn manual_into(share: &Path, date: &str) -> Result<bool, String> {
+    let root = root()?;
+    let pages = manual::write(&root, &emit::outputs(&root)?, share, date)?;
+    println!("{pages} files below {}", share.display());
+    Ok(true)
 }
 
 /// Writes or compares all headers; true if nothing is stale afterwards.

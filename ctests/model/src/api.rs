@@ -122,8 +122,7 @@ impl Library {
         let mut infos: Vec<xcopy_method_info> = vec![unsafe { std::mem::zeroed() }; 32];
         let stride = size_of::<xcopy_method_info>();
         // SAFETY: 32 places of that stride.
-        let n =
-            unsafe { xcopy_pair_query(self.context, src, dst, infos.as_mut_ptr(), stride, 32) };
+        let n = unsafe { xcopy_pair_query(self.context, src, dst, infos.as_mut_ptr(), stride, 32) };
         infos.truncate(check(n)? as usize);
         Ok(infos)
     }
@@ -180,7 +179,9 @@ impl Library {
             check(n)?;
             let at = completion.user_data;
             if open.remove(&at).is_none() {
-                return Err(format!("request {at} completed twice, or was never submitted"));
+                return Err(format!(
+                    "request {at} completed twice, or was never submitted"
+                ));
             }
             let memory = held[at as usize].take().ok_or("memory taken twice")?;
             results[at as usize] = Some(Ok(Ended {
@@ -191,7 +192,9 @@ impl Library {
         // SAFETY: the queue is open.
         let left = unsafe { xcopy_queue_in_flight(queue) };
         if left != 0 {
-            return Err(format!("{left} requests are in flight after the last completion"));
+            return Err(format!(
+                "{left} requests are in flight after the last completion"
+            ));
         }
         results
             .into_iter()
@@ -231,7 +234,11 @@ impl Held {
         let ext = Box::new(xcopy_ext {
             size: size_of::<xcopy_ext>() as u32,
             reserved: 0,
-            ranges: if listed { ranges.as_ptr() } else { std::ptr::null() },
+            ranges: if listed {
+                ranges.as_ptr()
+            } else {
+                std::ptr::null()
+            },
             nranges: if listed { ranges.len() as u64 } else { 0 },
             report: &raw mut *report,
             token_lifetime_s: 0,
@@ -294,4 +301,17 @@ pub fn text(field: &[std::ffi::c_char]) -> String {
         .take_while(|c| **c != 0)
         .map(|c| *c as u8 as char)
         .collect()
+}
+
+/// The name of a fixed method.
+pub fn method_name(method: u16) -> String {
+    // SAFETY: NULL is legal for fixed methods; the name is static or NULL.
+    let name = unsafe { xcopy_method_name(std::ptr::null_mut(), method).as_ref() };
+    match name {
+        // SAFETY: a static C string.
+        Some(name) => unsafe { CStr::from_ptr(name) }
+            .to_string_lossy()
+            .into_owned(),
+        None => format!("method {method}"),
+    }
 }

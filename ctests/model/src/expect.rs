@@ -18,6 +18,19 @@ pub enum Verdict {
     Undone(i32),
     /// -ENOTSUP after some part, or none.
     Unsupported,
+    /// One of `Done` and `Unsupported`: ends of files may be offloaded out of line.
+    Either,
+}
+
+impl Verdict {
+    /// Which of two it was.
+    pub fn decide(self, res: i32) -> Verdict {
+        match (self, res) {
+            (Verdict::Either, 0) => Verdict::Done,
+            (Verdict::Either, _) => Verdict::Unsupported,
+            (other, _) => other,
+        }
+    }
 }
 
 /// Judges the ranges of a copy; `same` if both ends are one object.
@@ -50,11 +63,15 @@ pub fn check(job: &Job, verdict: Verdict, ended: &Result<Ended, i32>) -> Result<
         (Verdict::Refused(errno), Err(found)) if errno == *found => return Ok(()),
         (Verdict::Refused(errno), _) => return Err(format!("not refused with {errno}")),
         (_, Err(errno)) => {
-            return Err(format!("refused with {errno}: {}", crate::api::last_error()));
+            return Err(format!(
+                "refused with {errno}: {}",
+                crate::api::last_error()
+            ));
         }
         (_, Ok(ended)) => ended,
     };
     let (completion, report) = (&ended.completion, &ended.report);
+    let verdict = verdict.decide(completion.res);
     let total = total(job);
     let expected = match verdict {
         Verdict::Done => 0,
@@ -166,7 +183,10 @@ pub fn settle(job: &Job, ended: &Ended, source: &[u8], dst: &mut Object) -> Resu
     }
     // Outside the ranges nothing may have changed; `verify` looks at that.
     for range in &job.ranges {
-        let (from, to) = (range.dst_offset as usize, (range.dst_offset + range.length) as usize);
+        let (from, to) = (
+            range.dst_offset as usize,
+            (range.dst_offset + range.length) as usize,
+        );
         let to = to.min(found.len());
         if from < to {
             let bytes = found[from..to].to_vec();

@@ -62,7 +62,9 @@ impl Object {
         let flags = XCOPY_OPEN_READ | XCOPY_OPEN_WRITE;
         let handle = library.open(&path, flags).map_err(|(_, text)| text)?;
         // A disk's second writable handle shares the first one's claim.
-        let borrowed = library.borrow(file.as_raw_fd(), flags).map_err(|(_, text)| text)?;
+        let borrowed = library
+            .borrow(file.as_raw_fd(), flags)
+            .map_err(|(_, text)| text)?;
         let mut object = Object {
             id,
             handle,
@@ -105,9 +107,8 @@ impl Object {
     pub fn punch(&mut self, offset: u64, length: u64) -> std::io::Result<()> {
         let how = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
         // SAFETY: takes numbers only.
-        let status = unsafe {
-            libc::fallocate64(self.file.as_raw_fd(), how, offset as i64, length as i64)
-        };
+        let status =
+            unsafe { libc::fallocate64(self.file.as_raw_fd(), how, offset as i64, length as i64) };
         if status != 0 {
             return Err(std::io::Error::last_os_error());
         }
@@ -140,7 +141,11 @@ impl Object {
     /// What it really holds, through the page cache; `None` if its size cannot
     /// be told or is not as large as `most` allows.
     pub fn read(&mut self, most: u64) -> Option<Vec<u8>> {
-        let size = if self.is_file { self.file.metadata().ok()?.len() } else { CAP };
+        let size = if self.is_file {
+            self.file.metadata().ok()?.len()
+        } else {
+            CAP
+        };
         if size > most {
             return None;
         }
@@ -173,7 +178,9 @@ impl Object {
             _ => {
                 let seen = &mut self.seen[..];
                 let bytes = &mut seen[..model.len()];
-                self.file.read_exact_at(bytes, 0).map_err(|e| e.to_string())?;
+                self.file
+                    .read_exact_at(bytes, 0)
+                    .map_err(|e| e.to_string())?;
                 first_difference(bytes, model)
             }
         };

@@ -99,7 +99,10 @@ impl<'a> Pairing<'a> {
         while self.counts.operations < operations {
             let number = self.counts.operations;
             self.step().map_err(|why| {
-                format!("{} to {}, operation {number}: {why}", self.names.0, self.names.1)
+                format!(
+                    "{} to {}, operation {number}: {why}",
+                    self.names.0, self.names.1
+                )
             })?;
         }
         for object in &mut self.objects {
@@ -172,7 +175,9 @@ impl<'a> Pairing<'a> {
         let length = 1 + self.random.below((size - offset).min(128 << 10));
         self.counts.operations += 1;
         let object = &mut self.objects[at];
-        object.punch(offset, length).map_err(|e| format!("punch: {e}"))?;
+        object
+            .punch(offset, length)
+            .map_err(|e| format!("punch: {e}"))?;
         object.verify(false)
     }
 
@@ -184,7 +189,9 @@ impl<'a> Pairing<'a> {
         let size = CAP / 8 + somewhere(&mut self.random, CAP - CAP / 8);
         self.counts.operations += 1;
         let object = &mut self.objects[at];
-        object.truncate(&self.library, size).map_err(|e| e.to_string())?;
+        object
+            .truncate(&self.library, size)
+            .map_err(|e| e.to_string())?;
         object.verify(false)
     }
 
@@ -243,7 +250,11 @@ impl<'a> Pairing<'a> {
         let src = self.random.below(self.sources as u64) as usize;
         let others = (self.objects.len() - self.sources) as u64;
         let dst = self.sources + self.random.below(others) as usize;
-        if self.random.chance(85) { (src, dst) } else { (dst, src) }
+        if self.random.chance(85) {
+            (src, dst)
+        } else {
+            (dst, src)
+        }
     }
 
     fn copy(&mut self) -> Result<(), String> {
@@ -345,7 +356,8 @@ impl<'a> Pairing<'a> {
         ended: &Result<Ended, i32>,
         source: &[u8],
     ) -> Result<(), String> {
-        match verdict {
+        let res = ended.as_ref().map_or(0, |ended| ended.completion.res);
+        match verdict.decide(res) {
             Verdict::Done => {
                 for range in &job.ranges {
                     let from = range.src_offset as usize;
@@ -355,7 +367,7 @@ impl<'a> Pairing<'a> {
                 self.count(ended);
             }
             Verdict::Refused(_) | Verdict::Undone(_) => self.counts.refused += 1,
-            Verdict::Unsupported => {
+            _ => {
                 self.counts.unsupported += 1;
                 if let Ok(ended) = ended {
                     expect::settle(job, ended, source, &mut self.objects[dst])?;
@@ -368,8 +380,7 @@ impl<'a> Pairing<'a> {
     fn count(&mut self, ended: &Result<Ended, i32>) {
         if let Ok(ended) = ended {
             for share in &ended.report.shares[..ended.report.nshares as usize] {
-                *self.counts.methods.entry(share.method).or_default() +=
-                    u64::from(share.bytes > 0);
+                *self.counts.methods.entry(share.method).or_default() += u64::from(share.bytes > 0);
             }
         }
     }
@@ -408,15 +419,26 @@ impl<'a> Pairing<'a> {
             flags |= XCOPY_REQ_DURABLE;
         }
         let least = |of: fn(&xcopy_range) -> u64| ranges.iter().map(of).min().unwrap_or(0);
-        let bases = (least(|range| range.src_offset), least(|range| range.dst_offset));
         let bases = (
-            if op == XCOPY_OP_ZERO { 0 } else { self.random.below(bases.0 + 1) },
+            least(|range| range.src_offset),
+            least(|range| range.dst_offset),
+        );
+        let bases = (
+            if op == XCOPY_OP_ZERO {
+                0
+            } else {
+                self.random.below(bases.0 + 1)
+            },
             self.random.below(bases.1 + 1),
         );
         Job {
             op,
             flags,
-            src: if op == XCOPY_OP_ZERO { 0 } else { self.objects[src].handle },
+            src: if op == XCOPY_OP_ZERO {
+                0
+            } else {
+                self.objects[src].handle
+            },
             dst: self.objects[dst].handle,
             methods: 0,
             bases: self.random.chance(30).then_some(bases),
@@ -431,7 +453,11 @@ impl<'a> Pairing<'a> {
         let cell = room / n;
         let longest = if most == 1 { cell } else { cell.min(16 << 10) };
         let grows = self.objects[dst].is_file && self.random.chance(30);
-        let end = if grows { start + room } else { self.objects[dst].size() };
+        let end = if grows {
+            start + room
+        } else {
+            self.objects[dst].size()
+        };
         let mut ranges: Vec<xcopy_range> = Vec::new();
         for at in 0..n {
             let skip = somewhere(&mut self.random, cell);
@@ -493,7 +519,10 @@ impl<'a> Pairing<'a> {
             0..=5 => (0, 0),
             6..=7 => (1 << XCOPY_METHOD_READ_WRITE, 0),
             8..=13 => (self.one_of(known.usable & all), 0),
-            14..=15 => (self.one_of(known.usable & all) | 1 << XCOPY_METHOD_READ_WRITE, 0),
+            14..=15 => (
+                self.one_of(known.usable & all) | 1 << XCOPY_METHOD_READ_WRITE,
+                0,
+            ),
             16 => (all, 0),
             17 => (self.one_of(all), 0),
             18 => (0, XCOPY_REQ_NO_FALLBACK),
@@ -507,13 +536,25 @@ impl<'a> Pairing<'a> {
             (range.src_offset | range.dst_offset | range.length)
                 .is_multiple_of(known.granularity.max(1))
         });
-        let mask = if job.methods == 0 { u32::MAX } else { job.methods };
+        let mask = if job.methods == 0 {
+            u32::MAX
+        } else {
+            job.methods
+        };
         let usable = mask & known.usable;
         let can = match job.flags & XCOPY_REQ_NO_FALLBACK != 0 {
             true => usable & known.offloads != 0 && in_line,
             false => usable & MOVES != 0 || (usable & 1 << XCOPY_METHOD_REFLINK != 0 && in_line),
         };
-        if can { Verdict::Done } else { Verdict::Unsupported }
+        // copy_file_range shares the last block of a file that becomes the end
+        // of another, whatever its length.
+        let ends = mask & known.offloads & 1 << XCOPY_METHOD_COPY_FILE_RANGE != 0
+            && job.flags & XCOPY_REQ_NO_FALLBACK != 0;
+        match (can, ends) {
+            (true, _) => Verdict::Done,
+            (false, true) => Verdict::Either,
+            (false, false) => Verdict::Unsupported,
+        }
     }
 }
 

@@ -157,7 +157,11 @@ impl Places {
             dir,
         };
         places.add_tmpfs();
-        for (name, size) in [("ext4", 256 << 20), ("xfs", 400 << 20), ("btrfs", 400 << 20)] {
+        for (name, size) in [
+            ("ext4", 256 << 20),
+            ("xfs", 400 << 20),
+            ("btrfs", 400 << 20),
+        ] {
             match Mounted::new(places.dir.path(), name, name, size) {
                 Ok(mounted) => {
                     let dir = mounted.point.clone();
@@ -178,7 +182,10 @@ impl Places {
 
     fn add_tmpfs(&mut self) {
         let dir = self.dir.path().join("files");
-        let found = run("stat", &["-f", "-c", "%T", &self.dir.path().to_string_lossy()]);
+        let found = run(
+            "stat",
+            &["-f", "-c", "%T", &self.dir.path().to_string_lossy()],
+        );
         match (found.as_deref(), fs::create_dir(&dir)) {
             (Ok("tmpfs"), Ok(())) => self.places.push(Place::Files { name: "tmpfs", dir }),
             other => self.missing.push(("tmpfs", format!("{other:?}"))),
@@ -196,5 +203,10 @@ impl Places {
 
 /// Makes a file, or opens a node, for reading and writing.
 pub fn open_rw(path: &Path, create: bool) -> std::io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(create)
+        .truncate(false)
+        .open(path)
 }

@@ -35,10 +35,10 @@ pub(super) unsafe fn perform(state: *mut c_void, command: &xcopy_cmd, fault: &Fa
         command.op,
         XCOPY_CMD_OPEN | XCOPY_CMD_PROBE | XCOPY_CMD_CLOSE
     ) {
-        // SAFETY: the caller's word.
         let status = match fault {
             Fault::Panic => PANICKED,
             Fault::Fail(failing) => -failing.errno,
+            // SAFETY: the caller's word.
             _ => unsafe { control(state, command) },
         };
         return answer(vec![xcopy_result { status, ..good }]);
@@ -210,8 +210,8 @@ unsafe fn carry(command: &xcopy_cmd, mut skip: u64, mut length: u64, spoil: bool
                 src.disk.read(range.src_offset + skipped, bytes)
             }
             (XCOPY_CMD_ZERO, _) => Some(vec![0; bytes as usize]),
-            // SAFETY: the buffer holds the command's bytes.
             (XCOPY_CMD_WRITE, _) => {
+                // SAFETY: the buffer holds the command's bytes.
                 Some(unsafe { std::slice::from_raw_parts(buffer.add(at), bytes as usize).to_vec() })
             }
             _ => None,

@@ -176,7 +176,8 @@ pub(super) unsafe extern "C" fn submit(
         let taken = &commands[..taken as usize];
         if queue.script.setup().inside_submit {
             // The slice is the core's and may change once a command ends.
-            for command in taken.to_vec() {
+            let taken = taken.to_vec();
+            for command in taken {
                 queue.take(command);
             }
         } else {

@@ -1,0 +1,4 @@
+//! libFuzzer's door to `xcopy_fuzz::plan`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| xcopy_fuzz::plan::run(data));
