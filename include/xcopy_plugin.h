@@ -113,6 +113,12 @@ extern "C" {
 #define XCOPY_METHOD_FILLS_HOLES (1u << 4)
 
 /*
+ * Method flag: the last bytes of a source need not meet the length granularity,
+ * if the destination does not go on behind them (FICLONERANGE).
+ */
+#define XCOPY_METHOD_TAIL_AT_END (1u << 5)
+
+/*
  * Verdict flag: on this pair the method is chosen only when the caller names
  * it, as with XCOPY_METHOD_BY_NAME.
  */

@@ -556,7 +556,10 @@ struct xcopy_completion {
     uint64_t bytes_offloaded;
     /* The last error as the device gave it; xcopy_detail_string says it in words. */
     uint64_t detail;
-    /* Commands that backends were given for this request. */
+    /*
+     * Commands that backends were given for this request; a flush that made it
+     * durable counts here and in no method's share.
+     */
     uint32_t commands;
     /* The XCOPY_METHOD_ that moved most bytes. */
     uint16_t method;
@@ -618,7 +621,7 @@ struct xcopy_report {
      * request's start, was touched.
      */
     uint64_t untouched_from;
-    /* Bytes and commands by method; they sum to the completion's. */
+    /* Bytes and commands by method; the bytes sum to the completion's. */
     struct xcopy_method_share shares[XCOPY_METHOD_MAX];
     /* Methods that were left or passed over, best first. */
     struct xcopy_fallback fallbacks[XCOPY_REPORT_FALLBACKS];

@@ -29,7 +29,7 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Show what a device is
     Info(InfoArgs),
-    /// List the plugins and their methods
+    /// List the plugins and their methods, or check one
     Plugins(PluginsArgs),
     /// Make and use tokens: representations of data that an array keeps
     #[command(subcommand)]
@@ -121,6 +121,35 @@ pub struct PluginsArgs {
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
+    /// Check whether a plugin's file keeps the contract, in a process of its own
+    #[arg(long, value_name = "FILE")]
+    pub check: Option<PathBuf>,
+    /// A scratch device for the check, which OVERWRITES it: what stands behind
+    /// NAME:, or a file or disk; given twice, a source and a destination
+    /// [default: NAME:1M, or two files]
+    #[arg(long, value_name = "SPEC", requires = "check")]
+    pub spec: Vec<String>,
+    /// Seconds that a call or a command may take in the check
+    #[arg(long, value_name = "SECONDS", default_value = "5", requires = "check")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub timeout: u64,
+    /// The checking process's part
+    #[arg(long, hide = true, requires = "check")]
+    pub check_part: Option<Part>,
+    /// The checking process's directory
+    #[arg(long, hide = true, requires = "check")]
+    pub scratch: Option<PathBuf>,
+}
+
+/// What a checking process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Whether the core takes the plugin.
+    Accept,
+    /// The plugin under a host of today.
+    Today,
+    /// The plugin under a host of a later version.
+    Later,
 }
 
 /// `xcopy token`

@@ -137,3 +137,55 @@ pub struct Plugin {
     /// Interface version that it was built with.
     pub abi: String,
 }
+
+/// What `xcopy plugins --check --json` prints.
+#[derive(Debug, Default, Serialize)]
+pub struct Check {
+    /// The file that was checked.
+    pub file: String,
+    /// What it says of itself, or null if it could not be asked.
+    pub plugin: Option<CheckPlugin>,
+    /// True if there is no fault.
+    pub passed: bool,
+    /// What was tried, in order.
+    pub checks: Vec<CheckStep>,
+    /// What is wrong.
+    pub faults: Vec<CheckFault>,
+}
+
+/// The plugin under check.
+#[derive(Debug, Default, Serialize)]
+pub struct CheckPlugin {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// polled, threaded, blocking or affine.
+    pub model: String,
+    /// Interface version that it was built with.
+    pub abi: String,
+}
+
+/// One check.
+#[derive(Debug, Serialize)]
+pub struct CheckStep {
+    /// Its name.
+    pub name: String,
+    /// passed, failed or skipped.
+    pub result: &'static str,
+    /// What was seen, or why it does not apply.
+    pub text: String,
+}
+
+/// One breach of the contract.
+#[derive(Debug, Serialize)]
+pub struct CheckFault {
+    /// Its name: one of a fixed list.
+    pub fault: String,
+    /// The check in which it showed.
+    pub check: String,
+    /// What was seen.
+    pub text: String,
+    /// What to do.
+    pub advice: &'static str,
+}

@@ -1,11 +1,13 @@
 //! Safe wrappers around the C surface of libxcopy. The only unsafe code of the
-//! command; it uses nothing that a C program could not use.
+//! command besides the check of plugins; it uses nothing that a C program could
+//! not use.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use xcopy::abi::*;
@@ -89,6 +91,18 @@ pub fn detail(detail: u64) -> Option<String> {
     (needed > 0).then(|| field(&text))
 }
 
+/// Whether the library loads a plugin's file, in a context of its own.
+pub fn try_plugin(file: &Path) -> Result<()> {
+    let file = c_string(file.as_os_str())?;
+    let mut raw = std::ptr::null_mut();
+    // SAFETY: NULL asks for the default options, raw is writable.
+    checked(unsafe { xcopy::xcopy_context_create(std::ptr::null(), &mut raw) })?;
+    let context = Context { raw };
+    // SAFETY: the context is live, file is NUL-terminated.
+    checked(unsafe { xcopy::xcopy_plugin_load(context.raw, file.as_ptr()) })?;
+    Ok(())
+}
+
 /// A context: the library's state. Devices that are still open are closed with it.
 pub struct Context {
     raw: *mut xcopy::xcopy_context,
@@ -129,6 +143,12 @@ impl Context {
         // SAFETY: the context is live and init is a plugin's entry of this version.
         checked(unsafe { xcopy::xcopy_plugin_register(self.raw, Some(init)) })?;
         Ok(())
+    }
+
+    /// Opens a disk for writing, which claims it until the context is freed.
+    pub fn claim(&self, path: &Path) -> Result<()> {
+        self.open(path.as_os_str(), XCOPY_OPEN_READ | XCOPY_OPEN_WRITE)
+            .map(drop)
     }
 
     /// The mask of some methods, by name.

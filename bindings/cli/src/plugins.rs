@@ -1,4 +1,5 @@
-//! `xcopy plugins`: what is registered, and where it came from.
+//! `xcopy plugins`: what is registered, and where it came from; with `--check`
+//! whether one keeps the contract.
 
 use std::fmt::Write;
 
@@ -7,10 +8,13 @@ use xcopy::abi::*;
 use crate::args::PluginsArgs;
 use crate::failure::Result;
 use crate::library::{Context, field};
-use crate::{json, print, print_json};
+use crate::{check, json, print, print_json};
 
 /// Runs the subcommand.
 pub fn run(args: &PluginsArgs) -> Result<()> {
+    if let Some(file) = &args.check {
+        return check::run(args, file);
+    }
     let context = Context::new()?;
     let infos = context.plugins()?;
     let plugins: Vec<_> = infos.iter().map(|info| describe(&context, info)).collect();

@@ -12,7 +12,8 @@ import pytest
 import xcopy
 from xcopy import _abi, _library
 
-HEADER = Path(__file__).parents[3] / "include" / "xcopy_types.h"
+TREE = Path(__file__).resolve().parents[3]
+HEADER = Path(os.environ.get("XCOPY_INCLUDE", TREE / "include")) / "xcopy_types.h"
 PACKAGE = str(Path(xcopy.__file__).parents[1])
 
 

@@ -82,7 +82,7 @@ def _mask(pointer: Optional[int], methods: Methods) -> int:
         if not 0 <= methods < 1 << 32:
             raise XcopyError(EINVAL, f"methods={methods} is not a mask of 32 bits")
         return methods
-    names = [methods] if isinstance(methods, str) else list(methods)
+    names: List[Union[str, int]] = [methods] if isinstance(methods, str) else list(methods)
     mask = 0
     for name in names:
         if isinstance(name, int):

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from .ticket import Ticket
 
 
-_mixes: Dict[Tuple[type, type], Any] = {}
+_mixes: Dict[Tuple[type, type], Type["XcopyError"]] = {}
 
 
-def _mixed(kind: Type["XcopyError"], errno: int) -> Any:
+def _mixed(kind: Type["XcopyError"], errno: int) -> Type["XcopyError"]:
     """`kind`, also derived from the class that Python has for this errno."""
     builtin = type(OSError(errno, ""))
     if issubclass(kind, builtin):

@@ -44,6 +44,9 @@ pub const XCOPY_METHOD_SERIAL_DST: u32 = 1 << 3;
 /// Method flag: holes of a source become written zeroes. A request with
 /// XCOPY_REQ_KEEP_HOLES passes it over while another method that it allows is left.
 pub const XCOPY_METHOD_FILLS_HOLES: u32 = 1 << 4;
+/// Method flag: the last bytes of a source need not meet the length granularity,
+/// if the destination does not go on behind them (FICLONERANGE).
+pub const XCOPY_METHOD_TAIL_AT_END: u32 = 1 << 5;
 
 /// Verdict flag: on this pair the method is chosen only when the caller names
 /// it, as with XCOPY_METHOD_BY_NAME.

@@ -422,7 +422,8 @@ pub struct xcopy_completion {
     pub bytes_offloaded: u64,
     /// The last error as the device gave it; xcopy_detail_string says it in words.
     pub detail: u64,
-    /// Commands that backends were given for this request.
+    /// Commands that backends were given for this request; a flush that made it
+    /// durable counts here and in no method's share.
     pub commands: u32,
     /// The XCOPY_METHOD_ that moved most bytes.
     pub method: u16,
@@ -485,7 +486,7 @@ pub struct xcopy_report {
     /// No byte at or after this position, counted in range order from the
     /// request's start, was touched.
     pub untouched_from: u64,
-    /// Bytes and commands by method; they sum to the completion's.
+    /// Bytes and commands by method; the bytes sum to the completion's.
     pub shares: [xcopy_method_share; XCOPY_METHOD_MAX],
     /// Methods that were left or passed over, best first.
     pub fallbacks: [xcopy_fallback; XCOPY_REPORT_FALLBACKS],

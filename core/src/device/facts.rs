@@ -257,3 +257,23 @@ fn direct_alignment(fd: RawFd) -> u32 {
         _ => 4096,
     }
 }
+
+/// Whether O_DIRECT is worth it: a block device, or a file system on one that
+/// is known to take it. On others it is refused, or a copy like any other.
+pub(super) fn goes_direct(fd: RawFd) -> bool {
+    const KNOWN: [u32; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010];
+    // SAFETY: an all-zero stat is valid, and fstat only writes to it.
+    let mut stat: libc::stat64 = unsafe { std::mem::zeroed() };
+    // SAFETY: as above; a bad fd is an error.
+    if unsafe { libc::fstat64(fd, &raw mut stat) } != 0 {
+        return false;
+    }
+    if stat.st_mode & libc::S_IFMT == libc::S_IFBLK {
+        return true;
+    }
+    // SAFETY: an all-zero statfs is valid, and fstatfs only writes to it.
+    let mut system: libc::statfs64 = unsafe { std::mem::zeroed() };
+    // SAFETY: as above; a bad fd is an error.
+    let asked = unsafe { libc::fstatfs64(fd, &raw mut system) };
+    asked == 0 && KNOWN.contains(&(system.f_type as u32))
+}

@@ -25,6 +25,8 @@ pub struct KernelDevice {
     node: Option<BlockNode>,
     /// The disk behind a character node, opened for its page cache.
     disk: OnceLock<Option<OwnedFd>>,
+    /// The same again with O_DIRECT.
+    direct: OnceLock<Option<OwnedFd>>,
     _claim: Option<Claim>,
 }
 
@@ -108,6 +110,7 @@ impl KernelDevice {
             identity,
             node,
             disk: OnceLock::new(),
+            direct: OnceLock::new(),
             _claim: claim,
         }
     }
@@ -149,6 +152,34 @@ impl KernelDevice {
             }),
             _ => facts::block_size_bytes(self.fd()),
         }
+    }
+
+    /// The same file or disk open past the page cache, if the library opened it
+    /// itself and its file system is known to do that well. Opened when first
+    /// asked for, which may block.
+    pub fn direct_fd(&self) -> Option<RawFd> {
+        let open = || {
+            let usable = !self.name.is_empty()
+                && self.facts.kind != XCOPY_KIND_CHAR
+                && facts::goes_direct(self.fd());
+            // SAFETY: F_GETFL takes and gives numbers only.
+            let mode = unsafe { libc::fcntl(self.fd(), libc::F_GETFL) };
+            if !usable || mode < 0 {
+                return None;
+            }
+            let how = mode & libc::O_ACCMODE | libc::O_DIRECT | libc::O_CLOEXEC | libc::O_NOCTTY;
+            let fd = open_file(&link_to(&self.fd), how).ok()?;
+            let name = self.name.to_string_lossy();
+            let one = facts::stat(self.fd(), &name).ok()?;
+            let other = facts::stat(fd.as_raw_fd(), &name).ok()?;
+            let same = (one.st_dev, one.st_ino, one.st_rdev)
+                == (other.st_dev, other.st_ino, other.st_rdev);
+            same.then_some(fd)
+        };
+        self.direct
+            .get_or_init(open)
+            .as_ref()
+            .map(AsRawFd::as_raw_fd)
     }
 
     /// An fd whose page cache is that of the device: its own, or the disk's

@@ -50,6 +50,7 @@ impl Queue {
             host: None,
             src_end: Endpoint::None(XCOPY_REASON_NONE, String::new()),
             dst_end: Endpoint::None(XCOPY_REASON_NONE, String::new()),
+            ring: Default::default(),
             end_plugins: (NO_PLUGIN, NO_PLUGIN),
             straight: None,
             waiting: Vec::new(),
@@ -539,6 +540,7 @@ impl Queue {
                 ),
                 limits,
                 in_flight: 0,
+                large: 0,
                 rests: memory
                     .resting(now)
                     .map(|why| (now + self.context.retry_after_ns(), why)),
@@ -551,6 +553,7 @@ impl Queue {
             _ => Ok(NO_PLUGIN),
         };
         let ends = (end(self, src_end)?, end(self, dst_end)?);
+        self.bind_ring(src_end, dst_end, index);
         let pair = &mut self.pairs[index as usize];
         pair.methods = methods;
         pair.host = host;

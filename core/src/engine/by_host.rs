@@ -8,7 +8,7 @@ use super::orders::{Order, SendPtr};
 use super::queue::Queue;
 use super::route::Endpoint;
 use super::shared::{Answer, Purpose};
-use crate::host::{CopyJob, Outcome, Side};
+use crate::host::{CopyJob, Outcome, RingCopy, Side};
 use crate::plan::{Cursor, Step, next_command};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -29,13 +29,19 @@ impl Queue {
         if let (Endpoint::Kernel { fd: src, .. }, Endpoint::Kernel { fd: dst, kind }) =
             (&pair.src_end, &pair.dst_end)
         {
-            let (src, dst, kind) = (*src, *dst, *kind);
-            let keep_holes = slot.flags & XCOPY_REQ_KEEP_HOLES != 0;
-            let context = self.context.clone();
-            let work = move |stop: &AtomicBool| {
-                copy_on_pool(&context, src, dst, kind, range, keep_holes, stop)
+            let copy = RingCopy {
+                tag: 0,
+                src: *src,
+                dst: *dst,
+                src_offset: range.src_offset,
+                dst_offset: range.dst_offset,
+                length: range.length,
+                punch: false,
+                direct_src: None,
+                direct_dst: None,
             };
-            return self.send_to_pool(index, chosen, step, Purpose::Host, work);
+            let kind = *kind;
+            return self.send_kernel(index, chosen, step, copy, kind);
         }
         self.send_bridge(index, chosen, step, range)
     }
@@ -269,16 +275,17 @@ fn zero_limits(end: &Endpoint) -> xcopy_limits {
     limits
 }
 
-fn copy_on_pool(
+/// Bytes of one read and one write on the pool: what stays in a core's cache.
+const PIECE_BYTES: usize = 256 << 10;
+
+pub(super) fn copy_on_pool(
     context: &Arc<Context>,
-    src: i32,
-    dst: i32,
+    copy: &RingCopy,
     kind: u32,
-    range: xcopy_range,
     keep_holes: bool,
     stop: &AtomicBool,
 ) -> Answer {
-    let size = (BUFFER_BYTES as u64).min(range.length.max(1)) as usize;
+    let size = (PIECE_BYTES as u64).min(copy.length.max(1)) as usize;
     let Some(mut buffer) = context.buffers.take(size) else {
         return Answer {
             status: -libc::EAGAIN,
@@ -289,13 +296,13 @@ fn copy_on_pool(
         };
     };
     let done = crate::host::copy(CopyJob {
-        src,
-        dst,
-        src_offset: range.src_offset,
-        dst_offset: range.dst_offset,
-        length: range.length,
+        src: copy.src,
+        dst: copy.dst,
+        src_offset: copy.src_offset,
+        dst_offset: copy.dst_offset,
+        length: copy.length,
         keep_holes,
-        buffer: &mut buffer,
+        buffer: &mut buffer[..size],
         dst_is_file: kind == XCOPY_KIND_FILE,
         stop,
     });

@@ -15,7 +15,7 @@ use crate::host::Buffers;
 use crate::plugin::Registry;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_void};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use xcopy_abi::*;
 
@@ -71,6 +71,8 @@ pub struct Context {
     /// Advanced when queues have to look at their routes again.
     pub epoch: AtomicU32,
     queues: Mutex<Vec<Weak<QueueShared>>>,
+    /// The log was told that there is no io_uring.
+    pub ring_refused: AtomicBool,
 }
 
 // SAFETY: the raw pointers in the options are the caller's, handed back to the
@@ -120,6 +122,7 @@ impl Context {
             affine: Mutex::default(),
             epoch: AtomicU32::new(1),
             queues: Mutex::default(),
+            ring_refused: AtomicBool::new(false),
             options,
         }))
     }
@@ -368,7 +371,7 @@ impl Context {
         // Between this thread's "nothing in flight" and the look at the probes.
         std::sync::atomic::fence(Ordering::SeqCst);
         if !device.is_dead()
-            || device.probes.load(Ordering::SeqCst) > 0
+            || device.users.load(Ordering::SeqCst) > 0
             || self.device_in_flight(device.handle) > 0
         {
             return false;
@@ -446,7 +449,7 @@ impl Context {
         }
         let devices: Vec<_> = [src, dst].into_iter().flatten().collect();
         for device in &devices {
-            device.probes.fetch_add(1, Ordering::SeqCst);
+            device.users.fetch_add(1, Ordering::SeqCst);
         }
         // A request that was accepted before the close still goes its way.
         let closed = devices
@@ -458,7 +461,7 @@ impl Context {
             route::probe(self, src, dst)
         };
         for device in devices {
-            device.probes.fetch_sub(1, Ordering::SeqCst);
+            device.users.fetch_sub(1, Ordering::SeqCst);
             self.release_if_idle(device);
         }
         let route = Arc::new(route?);
@@ -540,11 +543,16 @@ impl Context {
                 "destroy the context's queues first",
             ));
         }
+        // First: what still runs there may use a device.
+        self.pool.shut_down();
         for device in self.devices.all() {
             device.kill();
+            if device.is_held() {
+                // Its fd and handles must outlive the context.
+                std::mem::forget(device.clone());
+            }
             device.release();
         }
-        self.pool.shut_down();
         Ok(())
     }
 }

@@ -62,8 +62,8 @@ pub struct Device {
     attachments: Mutex<Vec<Attachment>>,
     /// Queues that opened the device for themselves (AFFINE).
     pub affine_opens: AtomicU32,
-    /// Probes under way.
-    pub probes: AtomicU32,
+    /// Users besides requests: probes under way, and commands left behind.
+    pub users: AtomicU32,
     /// Bit 0: the handle was closed. Above: a generation, advanced by events and
     /// invalidation, so that one load tells whether a route is still good.
     state: AtomicU32,
@@ -112,7 +112,7 @@ impl Device {
             kind,
             attachments: Mutex::new(Vec::new()),
             affine_opens: AtomicU32::new(0),
-            probes: AtomicU32::new(0),
+            users: AtomicU32::new(0),
             state: AtomicU32::new(0),
             released: AtomicBool::new(false),
             events: AtomicU32::new(0),
@@ -260,9 +260,20 @@ impl Device {
         self.events.load(Ordering::Acquire) & 7
     }
 
-    /// Gives back everything behind the handle; once. May block.
+    /// Keeps what is behind the handle until the process ends.
+    pub fn hold_for_ever(&self) {
+        self.users.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Whether somebody besides requests uses it.
+    pub fn is_held(&self) -> bool {
+        self.users.load(Ordering::SeqCst) > 0
+    }
+
+    /// Gives back everything behind the handle, unless it is in use; once. May
+    /// block.
     pub fn release(&self) {
-        if self.affine_opens.load(Ordering::Acquire) > 0 {
+        if self.affine_opens.load(Ordering::Acquire) > 0 || self.is_held() {
             return;
         }
         let mut attachments = self.attachments.lock().unwrap_or_else(|e| e.into_inner());

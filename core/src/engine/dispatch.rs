@@ -3,7 +3,7 @@
 use super::admit::check_bounds;
 use super::clock::coarse_ns;
 use super::orders::Order;
-use super::pairs::BoundMethod;
+use super::pairs::{BoundMethod, Pair};
 use super::queue::Queue;
 use super::shared::{NO_PLUGIN, Purpose};
 use super::slot::{Remainder, Slot, Stage};
@@ -192,7 +192,8 @@ impl Queue {
             return blocked;
         }
         let slot = &mut self.slots[index as usize];
-        let method = &self.pairs[slot.pair as usize].methods[chosen];
+        let pair = &self.pairs[slot.pair as usize];
+        let method = &pair.methods[chosen];
         let bypasses = method.flags & XCOPY_METHOD_BYPASSES_CACHE != 0;
         if method.in_flight >= method.adapt.depth()
             || (method.flags & XCOPY_METHOD_SERIAL_DST != 0 && method.in_flight > 0)
@@ -225,22 +226,34 @@ impl Queue {
             Self::consume(slot, end, from_remainder);
             return Tried::Sent;
         };
-        match step.kind {
-            Kind::Method => {
+        let left_out = match step.kind {
+            Kind::Host(XCOPY_REASON_MISALIGNED)
+                if method.flags & XCOPY_METHOD_TAIL_AT_END != 0
+                    && out
+                        .first()
+                        .is_some_and(|range| ends_both(pair, range, &method.limits)) =>
+            {
+                None
+            }
+            Kind::Host(reason) => Some(reason),
+            Kind::Method => None,
+        };
+        match left_out {
+            None => {
                 Self::consume(slot, cursor, from_remainder);
                 let ranges = out.as_ptr();
                 self.send_method(index, chosen, step, ranges)
             }
-            Kind::Host(reason) => self.leave_to_host(
-                index,
-                HostPiece {
+            Some(reason) => {
+                let piece = HostPiece {
                     step,
                     cursor,
                     from_remainder,
                     reason,
                     bypasses,
-                },
-            ),
+                };
+                self.leave_to_host(index, piece)
+            }
         }
     }
 
@@ -488,4 +501,19 @@ pub(super) fn is_allowed(slot: &Slot, method: &BoundMethod) -> bool {
         return method.flags & XCOPY_METHOD_BY_NAME == 0;
     }
     slot.methods >> method.id & 1 == 1
+}
+
+/// Whether a range is the whole rest of the source from an aligned offset on,
+/// and the destination does not go on behind it.
+fn ends_both(pair: &Pair, range: &xcopy_range, limits: &xcopy_limits) -> bool {
+    let aligned = |offset: u64, granularity: u32| {
+        offset.is_multiple_of(u64::from(granularity.max(limits.length_granularity).max(1)))
+    };
+    let (Some(src), Some(dst)) = (&pair.src, &pair.dst) else {
+        return false;
+    };
+    aligned(range.src_offset, limits.src_granularity)
+        && aligned(range.dst_offset, limits.dst_granularity)
+        && range.src_offset + range.length == src.refresh_size()
+        && range.dst_offset + range.length >= dst.refresh_size()
 }

@@ -2,7 +2,8 @@
 //!
 //! `admit` validates it and reserves its completion's place; `bind` finds the
 //! methods of its pair; `dispatch` cuts it into commands, which `orders` gives to
-//! plugins, `by_host` to the pool, and `by_token` makes of tokens; `settle` takes
+//! plugins, `by_host` to the pool, `by_ring` to the
+//! queue's io_uring, and `by_token` makes of tokens; `settle` takes
 //! their ends, retries, falls back; `durable` flushes; `account` says the truth about what was done;
 //! `control` is what interrupts. `queue` holds it together for the owner's
 //! thread, `shared` is what other threads see of it, `context` what all queues
@@ -12,6 +13,9 @@ mod account;
 mod admit;
 mod bind;
 mod by_host;
+mod by_ring;
+#[cfg(test)]
+mod by_ring_tests;
 mod by_token;
 mod clock;
 pub mod context;

@@ -1,6 +1,7 @@
 //! Pairs of devices as one queue sees them: the methods bound to the queue's
 //! plugin queues, and the shortest way to submit.
 
+use super::by_ring::RingEnds;
 use super::devices::{Device, PluginHandle};
 use super::memory::MethodMemory;
 use super::route::{Endpoint, Route, RouteMethod};
@@ -29,6 +30,8 @@ pub struct BoundMethod {
     pub adapt: Adapt,
     /// Its commands in flight on this pair and queue.
     pub in_flight: u32,
+    /// Of those, the large ones of the host.
+    pub large: u32,
     /// What is remembered beyond this queue.
     pub memory: Arc<MethodMemory>,
     /// XCOPY_REASON_ why no better method was usable when this was bound.
@@ -119,6 +122,8 @@ pub struct Pair {
     pub src_end: Endpoint,
     /// The destination's.
     pub dst_end: Endpoint,
+    /// What the host's ends offer to a ring.
+    pub ring: RingEnds,
     /// Plugin queues of the host's ends, or NO_PLUGIN.
     pub end_plugins: (u32, u32),
     /// Destination byte = source byte + this, on one storage.

@@ -280,9 +280,9 @@ impl PluginQueue {
         drop(unsafe { Box::from_raw(self.host) });
     }
 
-    /// Leaves everything to a plugin that still has commands: freeing what it
-    /// may write to would corrupt memory.
+    /// Leaves everything, itself too, to a plugin that still has commands:
+    /// freeing what it may write to, or stopping it, would corrupt memory.
     pub fn abandon(self) {
-        std::mem::forget(self.annex);
+        std::mem::forget(self);
     }
 }

@@ -12,6 +12,7 @@ use super::ring::IndexRing;
 use super::shared::{Mail, QueueShared, SlotFace, add};
 use super::slot::{Slot, Stage};
 use crate::error::{Error, Result};
+use crate::host::HostRing;
 use crate::queue::{Bell, Wait};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -70,6 +71,10 @@ pub struct Queue {
     pub(super) buffers: Vec<Option<crate::host::Buffer>>,
     /// A wait just ended: see `advance`.
     slept: bool,
+    /// The host's copies without a thread, once a pair has a use for it.
+    pub(super) ring: Option<Box<HostRing>>,
+    /// There can be no ring.
+    pub(super) ring_refused: bool,
     /// Slots that were abandoned and are not settled yet.
     pub(super) abandoned: u32,
 }
@@ -123,6 +128,8 @@ impl Queue {
             earliest: u64::MAX,
             buffers: (0..window).map(|_| None).collect(),
             slept: false,
+            ring: None,
+            ring_refused: false,
             abandoned: 0,
         })
     }
@@ -193,6 +200,7 @@ impl Queue {
             self.pump();
         }
         self.flush();
+        self.flush_ring();
         if self.bell.is_armed() {
             self.settle_bell();
         }
@@ -236,6 +244,7 @@ impl Queue {
                 plugin.poll(POLL_BATCH);
             }
         }
+        self.poll_ring();
         self.take_ended(places);
         if !self.shared.lane.is_empty() {
             self.drain_lane(places);
@@ -262,6 +271,7 @@ impl Queue {
             self.pump();
             self.flush();
         }
+        self.flush_ring();
     }
 
     #[inline]
@@ -348,6 +358,9 @@ impl Queue {
             if now >= until {
                 break;
             }
+            if self.ring_is_ready() {
+                continue;
+            }
             match self.sleep(until, now) {
                 Ok(Wait::Ready | Wait::TimedOut) => {}
                 Ok(Wait::Interrupted) => {
@@ -401,7 +414,7 @@ impl Queue {
         } else {
             i64::try_from(until - now).unwrap_or(i64::MAX)
         };
-        let wait = self.bell.wait(left);
+        let wait = self.wait_with_ring(left);
         self.slept = true;
         if !was_armed {
             self.disarm();
@@ -455,7 +468,7 @@ impl Queue {
         for plugin in &self.plugins {
             ready |= plugin.has_batch() || plugin.arm(arm);
         }
-        ready
+        ready || self.ring_is_ready()
     }
 
     /// How many completions poll would take without waiting.
@@ -504,10 +517,20 @@ impl Queue {
                 plugin.destroy();
             }
         }
+        self.end_ring();
         if left_behind {
             // The pool and the plugins hold references of their own to `shared`;
             // buffers that a command may still write to must not be freed.
             std::mem::forget(std::mem::take(&mut self.buffers));
+            // Nor must the devices be closed: a late write would reach whatever
+            // the kernel or the plugin gives out next under the same name.
+            for pair in &self.pairs {
+                if pair.count.in_flight.load(Ordering::Relaxed) > 0 {
+                    for device in [&pair.src, &pair.dst].into_iter().flatten() {
+                        device.hold_for_ever();
+                    }
+                }
+            }
         } else {
             let devices: Vec<_> = self
                 .pairs

@@ -295,6 +295,8 @@ fn endpoint(context: &Context, device: Option<&Arc<Device>>) -> Result<Endpoint>
                 "a character node takes commands, not reads and writes: open the block node".into(),
             )
         } else {
+            // Opened here, where it may block, for those who ask later.
+            kernel.direct_fd();
             Endpoint::Kernel {
                 fd: kernel.fd(),
                 kind: device.kind,

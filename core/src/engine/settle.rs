@@ -104,6 +104,10 @@ impl Queue {
         {
             method.in_flight = method.in_flight.saturating_sub(1);
         }
+        if errand.purpose == Purpose::Host {
+            self.end_large(cell_index, &errand);
+        }
+        let slot = &mut self.slots[index as usize];
         if slot.stage == Stage::Abandoned {
             self.buffers[cell_index as usize] = None;
             self.release_method(&errand, errand.purpose == Purpose::BridgeRead);
@@ -141,7 +145,7 @@ impl Queue {
         }
     }
 
-    fn command_bytes(&self, cell_index: u32) -> u64 {
+    pub(super) fn command_bytes(&self, cell_index: u32) -> u64 {
         // SAFETY: the command landed, so only this thread touches it.
         unsafe { (*self.shared.cells[cell_index as usize].cmd.get()).bytes }
     }

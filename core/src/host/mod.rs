@@ -1,14 +1,20 @@
 //! The host method: what moves bytes between two kernel fds when nothing is
 //! offloaded, and what makes a range read as zeroes.
 //!
-//! Everything here blocks and runs on the pool.
+//! `copy` and `zero` block and run on the pool; `ring` is polled by its owner.
 
 mod buffer;
 mod copy;
+mod ring;
+mod ring_chunks;
+mod ring_kernel;
+mod ring_work;
 mod zero;
 
 pub use buffer::{Buffer, Buffers};
 pub use copy::{CopyJob, copy};
+pub use ring::HostRing;
+pub use ring_work::RingCopy;
 pub use zero::zero;
 
 use std::io;
@@ -143,5 +149,7 @@ pub fn write_range(fd: RawFd, data: &[u8], offset: u64) -> Outcome {
     }
 }
 
+#[cfg(test)]
+mod ring_tests;
 #[cfg(test)]
 mod tests;

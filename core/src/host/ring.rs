@@ -1,20 +1,21 @@
 //! The host method without a thread: an io_uring that one owner polls.
 //!
 //! A command is moved in pieces. Each piece is read into a chunk and written
-//! from it; several are on their way at once. Nothing here waits: `advance`
-//! takes what ended, makes the next pieces, and enters the kernel at most once.
+//! from it; several are on their way at once. Nothing here waits: `collect` takes
+//! what ended, and `submit` enters the kernel once.
 
 use super::ring_chunks::{Chunk, Chunks};
+use super::ring_kernel::{build, entry_of};
 use super::ring_work::{BLOCK, Job, Piece, ReadBy, RingCopy, Step, is_zero};
 use super::{Buffers, Outcome, Side, in_file_space};
 use crate::error::{Error, Result};
-use io_uring::{IoUring, opcode, squeue, types};
+use io_uring::{IoUring, squeue};
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
 
 /// Pieces on their way at most. Each has one operation in the kernel, so the
 /// submission queue, as large, never overflows.
-const PIECES: u32 = 64;
+pub(super) const PIECES: u32 = 64;
 /// Of those, pieces of one command at most: more of them would only put the
 /// pages that are read further from those that are written.
 const PIECES_OF_ONE: usize = 4;
@@ -71,7 +72,13 @@ impl HostRing {
         self.active
     }
 
-    /// Whether `advance` has something to do now. No system call.
+    /// Whether anything was ever begun.
+    #[cfg(test)]
+    pub fn used(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
+    /// Whether `collect` or `submit` has something to do now. No system call.
     pub fn is_ready(&mut self) -> bool {
         if self.active == 0 {
             return false;
@@ -82,7 +89,7 @@ impl HostRing {
         tasks || self.queued > 0 || !self.over.is_empty() || !self.ring.completion().is_empty()
     }
 
-    /// Begins a command; the next `advance` moves it. False while the budget of
+    /// Begins a command; the next `submit` moves it. False while the budget of
     /// buffers is used up: nothing was begun.
     pub fn start(&mut self, copy: RingCopy) -> bool {
         let large = copy.may_bypass() && copy.direct_dst.is_some();
@@ -116,20 +123,18 @@ impl HostRing {
         true
     }
 
-    /// Moves everything on: commands whose tag is `stopped` make no new piece,
-    /// and `ended` is told of each that ended, once. At most one system call.
-    pub fn advance(&mut self, stopped: impl Fn(u32) -> bool, mut ended: impl FnMut(u32, Outcome)) {
-        if self.active == 0 {
-            return;
+    /// Takes what ended: commands whose tag is `stopped` make no new piece, and
+    /// `ended` is told of each that ended, once. No system call.
+    pub fn collect(&mut self, stopped: impl Fn(u64) -> bool, mut ended: impl FnMut(u64, Outcome)) {
+        if self.active > 0 {
+            self.stop(stopped);
+            self.reap();
+            self.report(&mut ended);
         }
-        self.stop(stopped);
-        self.reap();
-        self.make_pieces();
-        self.enter();
-        self.report(&mut ended);
     }
 
-    /// The same without a look at what ended, for right after a `start`.
+    /// Makes the next pieces and hands them to the kernel, which also finishes
+    /// what it left to this thread. One system call, or none.
     pub fn submit(&mut self) {
         if self.active > 0 {
             self.make_pieces();
@@ -144,7 +149,7 @@ impl HostRing {
         std::mem::forget(self);
     }
 
-    fn stop(&mut self, stopped: impl Fn(u32) -> bool) {
+    fn stop(&mut self, stopped: impl Fn(u64) -> bool) {
         for (index, job) in self.jobs.iter_mut().enumerate() {
             let Some(job) = job else { continue };
             if job.stopping || !stopped(job.copy.tag) {
@@ -291,56 +296,8 @@ impl HostRing {
         else {
             return;
         };
-        let (read, written) = (piece.read, piece.written);
-        let (from, to) = (
-            job.copy.src_offset + piece.at,
-            job.copy.dst_offset + piece.at,
-        );
-        let memory = self.chunks.memory(chunk);
-        let entry = match piece.step {
-            Step::Read => {
-                let (fd, flags) = match (piece.read_by, job.copy.direct_src) {
-                    (ReadBy::Direct, Some(fd)) => (fd, 0),
-                    (ReadBy::CacheOnly, _) => (job.copy.src, libc::RWF_NOWAIT),
-                    _ => (job.copy.src, 0),
-                };
-                let part = memory.wrapping_add(read as usize);
-                let (fd, length) = (types::Fd(fd), piece.want - read);
-                let offset = from + u64::from(read);
-                match chunk.registered {
-                    Some(buffer) => opcode::ReadFixed::new(fd, part, length, buffer)
-                        .offset(offset)
-                        .rw_flags(flags)
-                        .build(),
-                    None => opcode::Read::new(fd, part, length)
-                        .offset(offset)
-                        .rw_flags(flags)
-                        .build(),
-                }
-            }
-            Step::Write => {
-                let fd = match job.copy.direct_dst {
-                    Some(fd) if piece.write_direct => fd,
-                    _ => job.copy.dst,
-                };
-                let part = memory.wrapping_add(written as usize);
-                let (fd, length) = (types::Fd(fd), read - written);
-                let offset = to + u64::from(written);
-                match chunk.registered {
-                    Some(buffer) => opcode::WriteFixed::new(fd, part, length, buffer)
-                        .offset(offset)
-                        .build(),
-                    None => opcode::Write::new(fd, part, length).offset(offset).build(),
-                }
-            }
-            Step::Punch => opcode::Fallocate::new(types::Fd(job.copy.dst), u64::from(piece.want))
-                .offset(to)
-                .mode(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE)
-                .build(),
-            Step::Grow => opcode::Write::new(types::Fd(job.copy.dst), memory, 1)
-                .offset(to + u64::from(piece.want) - 1)
-                .build(),
-            Step::Done => return,
+        let Some(entry) = entry_of(piece, &job.copy, chunk, self.chunks.memory(chunk)) else {
+            return;
         };
         let flags = if again {
             // An inline try would only be refused again.
@@ -417,13 +374,10 @@ impl HostRing {
                 continue;
             };
             job.listed = false;
-            loop {
-                let Some(Some(job)) = self.jobs.get_mut(index as usize) else {
-                    break;
-                };
-                if !job.wants_pieces() || job.pieces.len() >= PIECES_OF_ONE {
-                    break;
-                }
+            while let Some(Some(job)) = self.jobs.get_mut(index as usize)
+                && job.wants_pieces()
+                && job.pieces.len() < PIECES_OF_ONE
+            {
                 let at = match self.free_pieces.pop() {
                     Some(at) => at,
                     None if self.pieces.len() < PIECES as usize => self.pieces.len() as u32,
@@ -489,7 +443,7 @@ impl HostRing {
         self.queued = queued.saturating_sub(taken);
     }
 
-    fn report(&mut self, ended: &mut impl FnMut(u32, Outcome)) {
+    fn report(&mut self, ended: &mut impl FnMut(u64, Outcome)) {
         while let Some(index) = self.over.pop() {
             let Some(job) = self.jobs.get_mut(index as usize).and_then(Option::take) else {
                 continue;
@@ -504,38 +458,5 @@ impl HostRing {
             self.active -= 1;
             ended(job.copy.tag, job.outcome);
         }
-    }
-}
-
-/// The ring. A queue may change its owner while it is idle, so only a pinned
-/// one may say that a single thread submits.
-fn build(pinned: bool) -> std::io::Result<IoUring> {
-    let entries = PIECES;
-    if pinned {
-        let built = IoUring::builder()
-            .dontfork()
-            .setup_cqsize(entries * 2)
-            .setup_single_issuer()
-            .setup_coop_taskrun()
-            .setup_taskrun_flag()
-            .build(entries);
-        if built.is_ok() {
-            return built;
-        }
-    }
-    // Work that is left to this thread waits until it enters the kernel, which
-    // the flag tells; without, each end would interrupt it (Linux 5.19).
-    let built = IoUring::builder()
-        .dontfork()
-        .setup_cqsize(entries * 2)
-        .setup_coop_taskrun()
-        .setup_taskrun_flag()
-        .build(entries);
-    match built {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => IoUring::builder()
-            .dontfork()
-            .setup_cqsize(entries * 2)
-            .build(entries),
-        other => other,
     }
 }

@@ -145,9 +145,8 @@ impl Chunks {
                 iov_len: 0,
             };
             // SAFETY: an empty place; nothing is read through it.
-            let emptied = unsafe {
-                ring.register_buffers_update(u32::from(chunk.slab), &[none], None)
-            };
+            let emptied =
+                unsafe { ring.register_buffers_update(u32::from(chunk.slab), &[none], None) };
             if emptied.is_err() {
                 // Pinned pages hurt nobody; the next buffer here replaces them.
                 slab.registered = false;

@@ -9,7 +9,7 @@ use std::os::fd::RawFd;
 #[derive(Clone, Copy, Debug)]
 pub struct RingCopy {
     /// The caller's name for it; it comes back with the end.
-    pub tag: u32,
+    pub tag: u64,
     /// Open for reading.
     pub src: RawFd,
     /// Open for writing.
@@ -34,7 +34,7 @@ pub(super) const BLOCK: u64 = 4096;
 
 impl RingCopy {
     /// Whether any of it can go past the page cache.
-    pub(super) fn may_bypass(&self) -> bool {
+    pub fn may_bypass(&self) -> bool {
         (self.direct_src.is_some() || self.direct_dst.is_some())
             && self.length >= BLOCK
             && (self.src_offset | self.dst_offset).is_multiple_of(BLOCK)
@@ -212,9 +212,11 @@ impl Piece {
                 _ => None,
             },
             // Short: the rest is not in the cache, or this is the end.
-            (ReadBy::CacheOnly, 1..) if self.read < self.want => {
-                Some(if aligned { ReadBy::Direct } else { ReadBy::Cache })
-            }
+            (ReadBy::CacheOnly, 1..) if self.read < self.want => Some(if aligned {
+                ReadBy::Direct
+            } else {
+                ReadBy::Cache
+            }),
             (ReadBy::Direct, 1..) if self.read < self.want => Some(ReadBy::Cache),
             _ => None,
         }

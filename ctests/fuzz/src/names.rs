@@ -94,7 +94,10 @@ fn step(input: &mut Input, context: *mut xcopy_context) {
             assert!(size < 8192);
         }
         _ => {
-            let mut text = words(input, &["null", "file", "../", "libxcopy_null.so", "/", "."]);
+            let mut text = words(
+                input,
+                &["null", "file", "../", "libxcopy_null.so", "/", "."],
+            );
             // Only names that cannot be there: loading runs what it finds.
             if text.as_bytes().contains(&b'/') {
                 text = CString::new([b"/nowhere/", text.as_bytes()].concat()).unwrap_or_default();
@@ -166,7 +169,9 @@ fn specs(input: &mut Input, context: *mut xcopy_context) {
 }
 
 fn sizes(input: &mut Input) {
-    let pieces = ["K", "kib", "M", "MiB", "G", "T", "tib", "kb", ".5", " ", "16777215"];
+    let pieces = [
+        "K", "kib", "M", "MiB", "G", "T", "tib", "kb", ".5", " ", "16777215",
+    ];
     let text = words(input, &pieces);
     let text = text.to_string_lossy();
     match crate::size::parse(&text) {

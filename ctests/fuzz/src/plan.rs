@@ -64,7 +64,11 @@ pub fn run(data: &[u8]) {
         0 => None,
         1 => Some(0),
         2 => Some(i128::from(input.u64() as i64)),
-        _ => Some(if input.one_in(2) { i128::MAX } else { i128::MIN }),
+        _ => Some(if input.one_in(2) {
+            i128::MAX
+        } else {
+            i128::MIN
+        }),
     };
     let finding = overlap(&mut input, &source, same);
     if finding == Finding::Clean {

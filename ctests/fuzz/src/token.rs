@@ -103,8 +103,9 @@ pub fn run(data: &[u8]) {
         if place >= 24 {
             let mut token = 0;
             // SAFETY: as many bytes as the size says, a place for the answer.
-            let status =
-                unsafe { xcopy_token_import(context, bytes.as_ptr().cast(), bytes.len(), &mut token) };
+            let status = unsafe {
+                xcopy_token_import(context, bytes.as_ptr().cast(), bytes.len(), &mut token)
+            };
             assert!(answered(status) < 0, "damage at {place} was not found");
         }
     }
@@ -133,9 +134,8 @@ fn round_trip(context: *mut xcopy_context, bytes: &[u8]) {
     let mut out = vec![0u8; size].into_boxed_slice();
     let mut used = 0;
     // SAFETY: as many bytes as the size says, a place for the answer.
-    let status = unsafe {
-        xcopy_token_export(context, token, out.as_mut_ptr().cast(), size - 1, &mut used)
-    };
+    let status =
+        unsafe { xcopy_token_export(context, token, out.as_mut_ptr().cast(), size - 1, &mut used) };
     assert_eq!((status, used), (-libc::ENOBUFS, size));
     // SAFETY: as above.
     let status =

@@ -6,6 +6,7 @@
 //! `N passed, N failed, N skipped`.
 
 mod api;
+mod draw;
 mod expect;
 mod faults;
 mod object;

@@ -1,6 +1,7 @@
 //! Random operations from one kind of place to another.
 
-use crate::api::{Ended, Job, Library, QUEUES, text};
+use crate::api::{Ended, Job, Library, QUEUES};
+use crate::draw::{Known, MOVES};
 use crate::expect::{self, Verdict};
 use crate::object::{CAP, Object, somewhere};
 use crate::places::{Place, Places};
@@ -42,22 +43,11 @@ impl Counts {
     }
 }
 
-/// What a method can do for an ordered pair of objects, by their kinds.
-#[derive(Clone, Copy, Default)]
-struct Known {
-    /// Mask of usable methods.
-    usable: u32,
-    /// Mask of those that offload.
-    offloads: u32,
-    /// What reflink's offsets and lengths must be multiples of.
-    granularity: u64,
-}
-
 /// A pairing under test.
 pub struct Pairing<'a> {
     library: Library,
-    random: Random,
-    objects: Vec<Object>,
+    pub(crate) random: Random,
+    pub(crate) objects: Vec<Object>,
     /// Number of sources; the rest are destinations first of all.
     sources: usize,
     known: BTreeMap<(usize, usize), Known>,
@@ -299,6 +289,8 @@ impl<'a> Pairing<'a> {
         }
         let source = self.objects[src].model.clone();
         let ended = self.submit(std::slice::from_ref(&job), &[verdict])?;
+        Self::check_claim(&job, known, &ended[0])
+            .map_err(|why| format!("{why}; methods {:#x}", job.methods))?;
         self.apply(dst, &job, verdict, &ended[0], &source)?;
         self.check_object(dst)
     }
@@ -444,136 +436,5 @@ impl<'a> Pairing<'a> {
             bases: self.random.chance(30).then_some(bases),
             ranges,
         }
-    }
-
-    /// Up to `most` ranges that share no byte, in `room` bytes from `start` on,
-    /// in random order.
-    fn destinations(&mut self, dst: usize, start: u64, room: u64, most: u64) -> Vec<xcopy_range> {
-        let n = 1 + self.random.below(most);
-        let cell = room / n;
-        let longest = if most == 1 { cell } else { cell.min(16 << 10) };
-        let grows = self.objects[dst].is_file && self.random.chance(30);
-        let end = if grows {
-            start + room
-        } else {
-            self.objects[dst].size()
-        };
-        let mut ranges: Vec<xcopy_range> = Vec::new();
-        for at in 0..n {
-            let skip = somewhere(&mut self.random, cell);
-            let first = start + at * cell + skip;
-            let length = 1 + self.random.below((cell - skip).min(longest));
-            if first + length <= end {
-                ranges.push(xcopy_range {
-                    src_offset: 0,
-                    dst_offset: first,
-                    length,
-                });
-            }
-        }
-        if ranges.is_empty() {
-            ranges.push(xcopy_range {
-                src_offset: 0,
-                dst_offset: start,
-                length: 1 + self.random.below(room.min(4096)),
-            });
-        }
-        for at in (1..ranges.len()).rev() {
-            ranges.swap(at, self.random.below(at as u64 + 1) as usize);
-        }
-        ranges
-    }
-
-    /// Gives each range a place in the source.
-    fn sources_of(&mut self, src: usize, ranges: &mut [xcopy_range]) {
-        let size = self.objects[src].size();
-        for range in ranges {
-            range.length = range.length.min(size);
-            range.src_offset = somewhere(&mut self.random, size - range.length + 1);
-        }
-    }
-
-    /// Moves what it can onto multiples of `block`, down.
-    fn align(&mut self, ranges: &mut [xcopy_range], block: u64, src: usize, dst: usize) {
-        let (src_size, dst_size) = (self.objects[src].size(), self.objects[dst].size());
-        for range in ranges {
-            let down = |offset: u64| offset - offset % block;
-            let length = down(range.length).max(block);
-            let (from, to) = (down(range.src_offset), down(range.dst_offset));
-            let fits = self.objects[dst].is_file || to + length <= dst_size;
-            if range.length >= block && from + length <= src_size && fits {
-                (range.src_offset, range.dst_offset, range.length) = (from, to, length);
-            }
-        }
-    }
-
-    fn one_of(&mut self, mask: u32) -> u32 {
-        let bits: Vec<u32> = (0..32).filter(|bit| mask >> bit & 1 == 1).collect();
-        1 << self.random.pick(&bits)
-    }
-
-    /// Methods for one request, and whether falling back is forbidden.
-    fn pick_methods(&mut self, known: Known) -> (u32, u32) {
-        let all = MOVES | 1 << XCOPY_METHOD_REFLINK;
-        match self.random.below(20) {
-            0..=5 => (0, 0),
-            6..=7 => (1 << XCOPY_METHOD_READ_WRITE, 0),
-            8..=13 => (self.one_of(known.usable & all), 0),
-            14..=15 => (
-                self.one_of(known.usable & all) | 1 << XCOPY_METHOD_READ_WRITE,
-                0,
-            ),
-            16 => (all, 0),
-            17 => (self.one_of(all), 0),
-            18 => (0, XCOPY_REQ_NO_FALLBACK),
-            _ => (self.one_of(all), XCOPY_REQ_NO_FALLBACK),
-        }
-    }
-
-    /// Whether a request whose ranges are right can be done.
-    fn judge(&self, job: &Job, known: Known) -> Verdict {
-        let in_line = job.ranges.iter().all(|range| {
-            (range.src_offset | range.dst_offset | range.length)
-                .is_multiple_of(known.granularity.max(1))
-        });
-        let mask = if job.methods == 0 {
-            u32::MAX
-        } else {
-            job.methods
-        };
-        let usable = mask & known.usable;
-        let can = match job.flags & XCOPY_REQ_NO_FALLBACK != 0 {
-            true => usable & known.offloads != 0 && in_line,
-            false => usable & MOVES != 0 || (usable & 1 << XCOPY_METHOD_REFLINK != 0 && in_line),
-        };
-        // copy_file_range shares the last block of a file that becomes the end
-        // of another, whatever its length.
-        let ends = mask & known.offloads & 1 << XCOPY_METHOD_COPY_FILE_RANGE != 0
-            && job.flags & XCOPY_REQ_NO_FALLBACK != 0;
-        match (can, ends) {
-            (true, _) => Verdict::Done,
-            (false, true) => Verdict::Either,
-            (false, false) => Verdict::Unsupported,
-        }
-    }
-}
-
-/// Methods that move any bytes, in line with blocks or not.
-const MOVES: u32 =
-    1 << XCOPY_METHOD_READ_WRITE | 1 << XCOPY_METHOD_COPY_FILE_RANGE | 1 << XCOPY_METHOD_SENDFILE;
-
-impl Known {
-    fn of(infos: &[xcopy_method_info]) -> Known {
-        let mut known = Known::default();
-        for info in infos.iter().filter(|info| info.usable != 0) {
-            known.usable |= 1 << info.method;
-            if info.offloaded != 0 {
-                known.offloads |= 1 << info.method;
-            }
-            if text(&info.name) == "reflink" {
-                known.granularity = u64::from(info.limits.src_granularity);
-            }
-        }
-        known
     }
 }

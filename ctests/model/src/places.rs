@@ -21,8 +21,6 @@ pub fn run(program: &str, args: &[&str]) -> Result<String, String> {
 pub struct Mounted {
     /// Where it is mounted.
     pub point: PathBuf,
-    /// The image, if it has one.
-    pub image: PathBuf,
 }
 
 impl Mounted {
@@ -34,7 +32,7 @@ impl Mounted {
         if kind == "tmpfs" {
             let options = format!("size={size}");
             run("mount", &["-t", "tmpfs", "-o", &options, "none", &place])?;
-            return Ok(Mounted { point, image });
+            return Ok(Mounted { point });
         }
         let file = File::create(&image).map_err(|e| e.to_string())?;
         file.set_len(size).map_err(|e| e.to_string())?;
@@ -46,7 +44,7 @@ impl Mounted {
         };
         run(&format!("mkfs.{kind}"), &[options, &[&path]].concat())?;
         run("mount", &["-o", "loop", "-t", kind, &path, &place])?;
-        Ok(Mounted { point, image })
+        Ok(Mounted { point })
     }
 
     /// Mounts it anew with other options.

@@ -40,7 +40,7 @@ const MOVED_PREFERRED_BYTES: u64 = 16 << 20;
 static METHODS: [xcopy_plugin_method; 3] = [
     xcopy_plugin_method {
         name: c"reflink".as_ptr(),
-        flags: XCOPY_METHOD_OFFLOADS,
+        flags: XCOPY_METHOD_OFFLOADS | XCOPY_METHOD_TAIL_AT_END,
         worth: 0,
     },
     xcopy_plugin_method {

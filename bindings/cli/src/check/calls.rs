@@ -44,7 +44,12 @@ pub fn slow<R>(name: &'static &'static str, call: impl FnOnce() -> R) -> R {
         let taken = std::ptr::from_ref(name).cast_mut();
         place
             .name
-            .compare_exchange(std::ptr::null_mut(), taken, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(
+                std::ptr::null_mut(),
+                taken,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
             .is_ok()
     });
     if let Some(place) = place {

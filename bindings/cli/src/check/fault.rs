@@ -32,6 +32,7 @@ macro_rules! faults {
 faults! {
     Refused "refused" "the core does not load it; correct that first"
     NoTable "no_table" "answer the table whenever the host's major version is yours: init runs once for each context"
+    BadTable "bad_table" "use the constants of xcopy_plugin.h, and leave what you do not use at zero"
     StartFails "start_fails" "start runs once for each context; it must work for several at once"
     NoDevice "no_device" "no device could be opened, so little was checked; name scratch devices with --spec"
     Panics "panics" "wrap every function that C calls in the guard, and answer -EFAULT; better, do not panic"

@@ -21,6 +21,8 @@ pub enum Line {
     Fault(String, String),
     /// A fact about the plugin.
     About(String, String),
+    /// What kept the check itself from going on.
+    Error(String),
     /// All checks were made.
     Done,
 }
@@ -39,6 +41,7 @@ impl Line {
             "skipped" => Line::Skipped(rest.to_owned()),
             "fault" => pair().map(|(id, text)| Line::Fault(id, text))?,
             "about" => pair().map(|(key, value)| Line::About(key, value))?,
+            "error" => Line::Error(rest.to_owned()),
             "done" => Line::Done,
             _ => return None,
         })
@@ -130,10 +133,9 @@ pub fn fault(fault: Fault, text: &str) {
     send("fault", &[fault.id(), &what]);
 }
 
-/// Whether any fault was told.
-pub fn any_fault() -> bool {
-    let told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    told.as_ref().is_some_and(|told| !told.is_empty())
+/// What kept the check itself from going on.
+pub fn error(text: &str) {
+    send("error", &[text]);
 }
 
 /// All checks were made.

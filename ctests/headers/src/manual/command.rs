@@ -4,6 +4,7 @@ use super::{MANUAL, Page, SOURCE, roff, title};
 use crate::args::Cli;
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
+use std::path::Path;
 
 /// Where each shell looks, below PREFIX/share.
 const COMPLETIONS: [(Shell, &str); 3] = [
@@ -13,7 +14,8 @@ const COMPLETIONS: [(Shell, &str); 3] = [
 ];
 
 /// All of them.
-pub fn pages(date: &str) -> Result<Vec<Page>, String> {
+pub fn pages(root: &Path, date: &str) -> Result<Vec<Page>, String> {
+    let about = about(root)?;
     let mut pages = Vec::new();
     for (shell, path) in COMPLETIONS {
         let mut text = Vec::new();
@@ -23,7 +25,7 @@ pub fn pages(date: &str) -> Result<Vec<Page>, String> {
             text: utf8(text)?,
         });
     }
-    let mut command = Cli::command().disable_help_subcommand(true);
+    let mut command = Cli::command().disable_help_subcommand(true).about(about);
     command.build();
     let ends = command.get_after_help().map(ToString::to_string);
     let ends = ends.unwrap_or_default();
@@ -35,6 +37,20 @@ pub fn pages(date: &str) -> Result<Vec<Page>, String> {
         pages.push(Page::manual(&name, "1", text));
     }
     Ok(pages)
+}
+
+/// What the command is, in its own package's words: here the macro sees ours.
+fn about(root: &Path) -> Result<String, String> {
+    let path = root.join("bindings/cli/Cargo.toml");
+    let text = std::fs::read_to_string(&path)
+        .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let line = text.lines().find_map(|l| l.strip_prefix("description = "));
+    let line = line.ok_or_else(|| format!("{} has no description", path.display()))?;
+    let line = line.trim_matches('"');
+    Ok(line
+        .strip_prefix("The xcopy command: ")
+        .unwrap_or(line)
+        .to_string())
 }
 
 /// A command and what is below it, each under the name of its page.
@@ -52,7 +68,10 @@ fn page(
     names: &[String],
     date: &str,
 ) -> Result<String, String> {
-    let command = command.clone().after_help("").display_name(name.to_string());
+    let command = command
+        .clone()
+        .after_help("")
+        .display_name(name.to_string());
     let man = clap_mangen::Man::new(command.clone())
         .title(name)
         .section("1")
@@ -78,7 +97,11 @@ fn page(
     for line in ends.lines() {
         if let Some((heading, words)) = line.split_once(": ") {
             let heading = heading.to_uppercase();
-            out.push_str(&format!(".SH {}\n{}\n", roff::quoted(&heading), roff::escape(words)));
+            out.push_str(&format!(
+                ".SH {}\n{}\n",
+                roff::quoted(&heading),
+                roff::escape(words)
+            ));
         }
     }
     out.push_str(".SH \"SEE ALSO\"\n");

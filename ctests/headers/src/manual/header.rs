@@ -53,7 +53,7 @@ impl Header {
                 continue;
             }
             let mut code = Vec::new();
-            while let Some(line) = lines.next_if(|l| !l.is_empty()) {
+            while let Some(line) = lines.next_if(|l| !l.is_empty() && !l.starts_with("/*")) {
                 code.push(line);
             }
             header.items.extend(item(comment, &code));
@@ -78,7 +78,12 @@ fn item(comment: Vec<String>, code: &[&str]) -> Option<Item> {
     let head = *code.first()?;
     let (kind, name) = if let Some(rest) = head.strip_prefix("#define ") {
         (Kind::Constant, word(rest))
-    } else if let Some((_, rest)) = head.split_once("(*").filter(|_| head.starts_with("typedef ")) {
+    } else if head.starts_with('#') {
+        return None;
+    } else if let Some((_, rest)) = head
+        .split_once("(*")
+        .filter(|_| head.starts_with("typedef "))
+    {
         (Kind::Type, word(rest))
     } else if let Some(rest) = head.strip_prefix("struct ").filter(|r| !r.contains('(')) {
         (Kind::Type, word(rest))
@@ -126,7 +131,11 @@ fn speech(item: &mut Item, comment: &[String]) {
             };
             match at {
                 At::Text => item.text.push(line.clone()),
-                At::Parameter => item.parameters.last_mut().map(|p| more(&mut p.1)).unwrap_or(()),
+                At::Parameter => item
+                    .parameters
+                    .last_mut()
+                    .map(|p| more(&mut p.1))
+                    .unwrap_or(()),
                 At::Return => more(&mut item.returns),
             }
         }

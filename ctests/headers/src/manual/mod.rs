@@ -54,7 +54,7 @@ pub fn write(root: &Path, outputs: &[Output], share: &Path, date: &str) -> Resul
         nouns.push((noun.to_string(), items::scan(&[&file])?.functions));
     }
     let mut all = pages::pages(&headers, &nouns, date);
-    all.extend(command::pages(date)?);
+    all.extend(command::pages(root, date)?);
     for page in &all {
         let path = share.join(&page.path);
         let fail = |e| format!("cannot write {}: {e}", path.display());

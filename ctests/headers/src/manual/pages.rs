@@ -12,7 +12,9 @@ pub type Nouns = Vec<(String, Vec<String>)>;
 pub fn pages(headers: &[Header], nouns: &Nouns, date: &str) -> Vec<Page> {
     let all = || headers.iter().flat_map(|h| &h.items);
     let of = |kind| {
-        let names = all().filter(move |i| i.kind == kind).map(|i| i.name.clone());
+        let names = all()
+            .filter(move |i| i.kind == kind)
+            .map(|i| i.name.clone());
         names.collect::<BTreeSet<_>>()
     };
     let book = Book {
@@ -39,6 +41,13 @@ pub fn pages(headers: &[Header], nouns: &Nouns, date: &str) -> Vec<Page> {
 /// Declared, but what is in it is the library's.
 fn opaque(item: &Item) -> bool {
     item.code[0].starts_with("struct ") && item.code[0].ends_with(';')
+}
+
+/// Named here and described in another header.
+fn elsewhere(item: &Item) -> bool {
+    item.text
+        .first()
+        .is_some_and(|l| l.starts_with("Described in"))
 }
 
 struct Book<'a> {
@@ -109,23 +118,29 @@ impl Book<'_> {
         };
         let names = self.names(name, std::iter::empty());
         let mut out = self.head(name, "7", what);
-        out.push_str(&format!(".SH SYNOPSIS\n.nf\n.B #include <{}>\n", header.file));
+        out.push_str(&format!(
+            ".SH SYNOPSIS\n.nf\n.B #include <{}>\n",
+            header.file
+        ));
         if header.file == "xcopy.h" {
             out.push_str(".PP\n.B cc prog.c $(pkg\\-config \\-\\-cflags \\-\\-libs xcopy)\n");
         }
         out.push_str(".fi\n.SH DESCRIPTION\n");
-        let words: Vec<String> = header.prose.iter().map(|l| untitled(l, header.file)).collect();
-        let words: Vec<String> = words.split(|l| l.is_empty()).filter(|p| !generated(p)).fold(
-            Vec::new(),
-            |mut all, paragraph| {
-                all.push(String::new());
-                all.extend_from_slice(paragraph);
-                all
-            },
-        );
-        out.push_str(&roff::prose(&words[1..], &names));
+        let mut words = Vec::new();
+        for paragraph in header
+            .prose
+            .split(|l| l.is_empty())
+            .filter(|p| !generated(p))
+        {
+            words.extend_from_slice(paragraph);
+            words.push(String::new());
+        }
+        out.push_str(&roff::prose(&words, &names));
         out.push_str(&self.function_lists(header, &names));
-        let types = header.items.iter().filter(|i| i.kind == Kind::Type);
+        let types = header
+            .items
+            .iter()
+            .filter(|i| i.kind == Kind::Type && !elsewhere(i));
         out.push_str(&self.list("TYPES", types, &names));
         let constants = header.items.iter().filter(|i| i.kind == Kind::Constant);
         out.push_str(&self.list("CONSTANTS", constants, &names));
@@ -150,7 +165,9 @@ impl Book<'_> {
             .collect();
         let mut out = String::new();
         for (noun, functions) in self.nouns {
-            let known = functions.iter().filter_map(|f| by_name.get(f.as_str()).copied());
+            let known = functions
+                .iter()
+                .filter_map(|f| by_name.get(f.as_str()).copied());
             let list = self.list("", known, names);
             if !list.is_empty() {
                 let noun = format!("{}{}", noun[..1].to_uppercase(), &noun[1..]);
@@ -206,7 +223,12 @@ impl Book<'_> {
         let words: BTreeSet<&str> = code
             .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
             .collect();
-        let opaque = ["xcopy_context", "xcopy_queue", "xcopy_host_queue", item.name.as_str()];
+        let opaque = [
+            "xcopy_context",
+            "xcopy_queue",
+            "xcopy_host_queue",
+            item.name.as_str(),
+        ];
         let own = item.kind == Kind::Function && self.types.contains(&item.name);
         let types = self.types.iter().filter(|t| {
             let named = words.contains(t.as_str()) && !opaque.contains(&t.as_str());
@@ -228,15 +250,6 @@ fn brief_line(item: &Item) -> Vec<String> {
 
 fn lines(text: &str) -> Vec<String> {
     text.lines().map(str::to_string).collect()
-}
-
-/// `file - words` begins a header; the page has that in its head.
-fn untitled(line: &str, file: &str) -> String {
-    let words = line.strip_prefix(file).map(|l| l.trim_start_matches([' ', '-']));
-    match words {
-        Some(words) => format!("This header {words}"),
-        None => line.to_string(),
-    }
 }
 
 /// The paragraph for whoever wants to change the header.

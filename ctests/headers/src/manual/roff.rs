@@ -66,7 +66,11 @@ fn inline(line: &str, names: &Names) -> String {
         if first == '`'
             && let Some((span, after)) = rest[1..].split_once('`')
         {
-            let font = if names.arguments.contains(word(span)) { 'I' } else { 'B' };
+            let font = if names.arguments.contains(word(span)) {
+                'I'
+            } else {
+                'B'
+            };
             out.push_str(&format!("\\f{font}{}\\fP", code(span)));
             rest = after;
             before = '`';
@@ -131,7 +135,9 @@ pub fn brief(lines: &[String]) -> String {
     let text = lines.iter().take_while(|l| !l.is_empty());
     let text = text.map(String::as_str).collect::<Vec<_>>().join(" ");
     let end = [". ", ": ", "; "].iter().filter_map(|s| text.find(s)).min();
-    let text = text[..end.unwrap_or(text.len())].trim_end_matches('.').replace('`', "");
+    let text = text[..end.unwrap_or(text.len())]
+        .trim_end_matches('.')
+        .replace('`', "");
     let mut chars = text.chars();
     match (chars.next(), chars.next()) {
         (Some(first), Some(second)) if !second.is_uppercase() => {

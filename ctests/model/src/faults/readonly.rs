@@ -50,6 +50,25 @@ pub fn file_system(places: &Places, _seed: u64) -> Result<(), Stop> {
     Ok(())
 }
 
+/// A node that is read-only while this lives. The kernel keeps the mark of a
+/// loop device beyond its image, for whoever gets the number next.
+struct ReadOnly(String);
+
+impl ReadOnly {
+    fn new(node: &str) -> Result<ReadOnly, String> {
+        run("blockdev", &["--setro", node])?;
+        Ok(ReadOnly(node.to_owned()))
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        if let Err(why) = run("blockdev", &["--setrw", &self.0]) {
+            eprintln!("{why}");
+        }
+    }
+}
+
 /// A disk: its cached pages are lost, so the error comes when they are written.
 pub fn disk(places: &Places, _seed: u64) -> Result<(), Stop> {
     let dir = places.dir.path();
@@ -64,7 +83,7 @@ pub fn disk(places: &Places, _seed: u64) -> Result<(), Stop> {
         "the first copy failed".into()
     })?;
     let node = disk.node.to_string_lossy();
-    run("blockdev", &["--setro", &node]).map_err(Stop::Skip)?;
+    let _read_only = ReadOnly::new(&node).map_err(Stop::Skip)?;
     let mut job = copy_job(pair, XCOPY_METHOD_READ_WRITE, 0, 0, LENGTH);
     job.flags = XCOPY_REQ_DURABLE;
     let completion = run_one(&library, 1, job)?.completion;

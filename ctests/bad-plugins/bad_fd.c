@@ -1,0 +1,3 @@
+/* bad_fd: a new descriptor each time */
+#define QUEUE_FD(q) dup((q)->fd)
+#include "base.h"

@@ -1,0 +1,3 @@
+/* bad_verdict: not usable, and no reason */
+#define ON_VERDICT(v) (v)->usable = 0
+#include "base.h"

@@ -1,0 +1,3 @@
+/* none: the base itself, BLOCKING */
+#define MODEL XCOPY_MODEL_BLOCKING
+#include "base.h"

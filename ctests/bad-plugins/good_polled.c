@@ -1,0 +1,2 @@
+/* none: the base itself, POLLED */
+#include "base.h"

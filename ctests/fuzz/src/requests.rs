@@ -1,0 +1,637 @@
+//! The C surface: calls in any order with any handles, strides and exts. Each
+//! accepted request completes once, nothing is written outside of what was asked
+//! for, and what a caller may free after a completion is freed at once.
+
+use crate::input::Input;
+use crate::ledger::{Ledger, answered, settles};
+use std::ffi::{CString, c_void};
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::FileExt;
+use std::ptr;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use xcopy::abi::*;
+use xcopy::*;
+
+/// Bytes of each file.
+const FILE: u64 = 128 << 10;
+const NATIVE: [&str; 6] = [
+    "null:1M",
+    "null_threaded:1M,delay_us=20",
+    "null_blocking:64K,block=4096",
+    "null_affine:1M",
+    "null:256K,max=8K,range=4K,ranges=3,src_gran=1024",
+    "null:1M,id=9,contiguous=1,conc=2",
+];
+/// How long anything here may take at most.
+const LONG: Duration = Duration::from_secs(20);
+
+/// What a request points to: boxes of exactly the sizes that were stated, so
+/// that an access beyond is seen.
+struct Extra {
+    ext: Box<[u64]>,
+    _ranges: Box<[xcopy_range]>,
+    _report: Option<Box<[u64]>>,
+    /// File that it writes, and the spans of it.
+    writes: Option<(usize, Vec<(u64, u64)>)>,
+    /// Ranges in files to be compared at the end: nothing else ran meanwhile.
+    compare: Option<(usize, usize, Vec<xcopy_range>)>,
+}
+
+struct World {
+    context: *mut xcopy_context,
+    queue: *mut xcopy_queue,
+    files: Vec<File>,
+    /// Handles of devices, with the file behind; dead ones stay in the list.
+    devices: Vec<(u32, Option<usize>)>,
+    tokens: Vec<u32>,
+    ledger: Ledger<Extra>,
+    /// Spans of each file that some request was allowed to write.
+    dirty: Vec<Vec<(u64, u64)>>,
+}
+
+/// What is where in a file at first.
+fn pattern(file: usize, at: u64) -> u8 {
+    (at.wrapping_mul(31) ^ at >> 9 ^ (file as u64) << 6 | 1) as u8
+}
+
+static TAKEN: AtomicI64 = AtomicI64::new(0);
+static SCARCE: AtomicU32 = AtomicU32::new(0);
+
+unsafe extern "C" fn take(_: *mut c_void, size: usize, align: usize) -> *mut c_void {
+    // Every so many, there is no memory.
+    let every = SCARCE.load(Ordering::Relaxed);
+    let nth = TAKEN.fetch_add(1, Ordering::Relaxed);
+    if every != 0 && nth % i64::from(every) == i64::from(every) - 1 {
+        TAKEN.fetch_sub(1, Ordering::Relaxed);
+        return ptr::null_mut();
+    }
+    // SAFETY: plain allocation; an alignment that libc refuses answers NULL.
+    unsafe { libc::memalign(align.max(16), size.max(1)) }
+}
+
+unsafe extern "C" fn give_back(_: *mut c_void, memory: *mut c_void, _: usize, _: usize) {
+    TAKEN.fetch_sub(1, Ordering::Relaxed);
+    // SAFETY: `take` gave it.
+    unsafe { libc::free(memory) };
+}
+
+/// Runs one input.
+pub fn run(data: &[u8]) {
+    let mut input = Input(data);
+    let own_memory = input.u8() % 4;
+    TAKEN.store(0, Ordering::Relaxed);
+    SCARCE.store(if own_memory == 3 { 3 } else { 0 }, Ordering::Relaxed);
+    let mut world = World::new(&mut input, own_memory >= 2);
+    for _ in 0..64 {
+        world.step(&mut input);
+        if input.is_empty() {
+            break;
+        }
+    }
+    let abandoned = world.end();
+    assert!(
+        abandoned || settles(|| TAKEN.load(Ordering::Relaxed) == 0),
+        "the caller's allocator lost memory: {}",
+        TAKEN.load(Ordering::Relaxed)
+    );
+}
+
+impl World {
+    fn new(input: &mut Input, own_memory: bool) -> World {
+        // SAFETY: plain data, for which zeroes are valid (NULL and None).
+        let mut options: xcopy_context_options = unsafe { std::mem::zeroed() };
+        let mut context = ptr::null_mut();
+        // SAFETY: places of the sizes given.
+        unsafe { xcopy_context_options_init(&mut options, size_of::<xcopy_context_options>()) };
+        options.pool_threads = input.u8() as u32 % 3;
+        if own_memory {
+            options.alloc = Some(take);
+            options.free = Some(give_back);
+        }
+        if input.one_in(4) {
+            options.memory_budget = input.number();
+        }
+        // SAFETY: options and a place for the answer.
+        if answered(unsafe { xcopy_context_create(&options, &mut context) }) != 0 {
+            // SAFETY: as above.
+            unsafe { xcopy_context_create(ptr::null(), &mut context) };
+        }
+        let inits: [unsafe extern "C" fn(*const xcopy_host) -> *const xcopy_plugin; 5] = [
+            xcopy_plugin_null::init,
+            xcopy_plugin_null::init_threaded,
+            xcopy_plugin_null::init_blocking,
+            xcopy_plugin_null::init_affine,
+            xcopy_plugin_file::init,
+        ];
+        for init in inits {
+            // SAFETY: a live context and a plugin's entry point.
+            assert_eq!(
+                answered(unsafe { xcopy_plugin_register(context, Some(init)) }),
+                0
+            );
+        }
+        let mut world = World {
+            context,
+            queue: ptr::null_mut(),
+            files: (0..3).map(file).collect(),
+            devices: vec![(0, None)],
+            tokens: vec![0],
+            ledger: Ledger::default(),
+            dirty: vec![Vec::new(); 3],
+        };
+        world.make_queue(input);
+        for which in 0..NATIVE.len() + 3 {
+            world.open(which, XCOPY_OPEN_READ | XCOPY_OPEN_WRITE);
+        }
+        world
+    }
+
+    fn make_queue(&mut self, input: &mut Input) {
+        // SAFETY: plain data, for which zeroes are valid.
+        let mut options: xcopy_queue_options = unsafe { std::mem::zeroed() };
+        // SAFETY: places of the sizes given; a live context.
+        unsafe {
+            xcopy_queue_options_init(&mut options, size_of::<xcopy_queue_options>());
+            options.capacity = 1 + u32::from(input.u8() % 40);
+            options.window = 1 + u32::from(input.u8() % 20);
+            if input.one_in(3) {
+                (options.depth, options.chunk) = (u32::from(input.u8()), input.number());
+            }
+            if input.one_in(8) {
+                (options.flags, options.reserved) = (input.u8().into(), input.u8().into());
+            }
+            if answered(xcopy_queue_create(self.context, &options, &mut self.queue)) != 0 {
+                let default = xcopy_queue_create(self.context, ptr::null(), &mut self.queue);
+                assert_eq!(answered(default), 0);
+            }
+        }
+    }
+
+    fn open(&mut self, which: usize, flags: u32) {
+        let mut device = 0;
+        // SAFETY: a live context, a string or an fd, a place for the answer.
+        let status = unsafe {
+            match which.checked_sub(NATIVE.len()) {
+                None => {
+                    let name = CString::new(NATIVE[which]).expect("no NUL");
+                    xcopy_device_open(self.context, name.as_ptr(), flags, &mut device)
+                }
+                Some(file) => {
+                    let fd = self.files[file].as_raw_fd();
+                    xcopy_device_open_fd(self.context, fd, flags, &mut device)
+                }
+            }
+        };
+        if answered(status) == 0 {
+            assert_ne!(device, 0);
+            self.devices.push((device, which.checked_sub(NATIVE.len())));
+        }
+    }
+
+    /// A handle: mostly of a device, now and then anything.
+    fn handle(&self, input: &mut Input) -> (u32, Option<usize>) {
+        match input.u8() {
+            0 => (input.u32(), None),
+            1..4 => (input.pick(&self.tokens), None),
+            4..8 => {
+                let (handle, _) = input.pick(&self.devices);
+                (handle ^ 1 << input.below(32), None)
+            }
+            _ => input.pick(&self.devices),
+        }
+    }
+
+    fn step(&mut self, input: &mut Input) {
+        let (context, queue) = (self.context, self.queue);
+        let device = input.pick(&self.devices).0;
+        let user_data = u64::from(input.u8());
+        // SAFETY: a live context and queue; places of the sizes given.
+        unsafe {
+            match input.u8() % 32 {
+                0..14 => return self.submit(input),
+                14..20 => return self.poll(input, 0),
+                20 => answered(xcopy_cancel(queue, user_data)),
+                21 => answered(xcopy_cancel_device(queue, device)),
+                22 => {
+                    // While its door is closed nothing is accepted.
+                    answered(xcopy_queue_drain(queue));
+                    assert_eq!(self.submit_plain(), -libc::ESHUTDOWN);
+                    answered(xcopy_queue_resume(queue))
+                }
+                23 => match input.u8() % 4 {
+                    0 => answered(xcopy_queue_arm(queue)),
+                    1 => answered(xcopy_queue_disarm(queue)),
+                    2 => answered(xcopy_queue_fd(queue)),
+                    _ => answered(xcopy_queue_ready(queue)),
+                },
+                24 => answered(xcopy_device_close(context, device)),
+                25 => {
+                    let which = input.below(NATIVE.len() + 3);
+                    let flags = input.u8().into();
+                    return self.open(which, flags);
+                }
+                26 => return self.ask(input, device, user_data),
+                27 => answered(xcopy_device_invalidate(context, device)),
+                28 => {
+                    let mut token = 0;
+                    answered(xcopy_token_create(context, &mut token));
+                    self.tokens.push(token);
+                    0
+                }
+                29 => answered(xcopy_token_free(context, input.pick(&self.tokens))),
+                30 => {
+                    let (src, dst) = (device, input.pick(&self.devices).0);
+                    answered(xcopy_pair_query(context, src, dst, ptr::null_mut(), 0, 0))
+                }
+                _ if input.one_in(4) => return self.replace_queue(input),
+                _ => answered(xcopy_queue_in_flight(queue)),
+            }
+        };
+    }
+
+    fn submit_plain(&self) -> i32 {
+        // SAFETY: plain data, for which zeroes are valid.
+        let mut request: xcopy_request = unsafe { std::mem::zeroed() };
+        request.op = XCOPY_OP_FLUSH;
+        // SAFETY: a live queue and one request.
+        answered(unsafe { xcopy_submit(self.queue, &request, 64, 1) })
+    }
+
+    /// A few requests at a stride of their own.
+    fn submit(&mut self, input: &mut Input) {
+        let n = 1 + input.below(4);
+        let stride = match input.u8() % 16 {
+            0 => input.below(200),
+            1 => 72,
+            _ => 64,
+        };
+        // 8 more words so that any stride below stays inside.
+        let mut array = vec![0u64; (stride * n).div_ceil(8) + 8].into_boxed_slice();
+        let mut extras = Vec::new();
+        for index in 0..n {
+            let (request, extra) = self.request(input);
+            let at = (stride / 8 * 8 * index).min(array.len() * 8 - 64);
+            if stride >= 64 && stride % 8 == 0 {
+                // SAFETY: within the array as just computed; aligned to 8.
+                unsafe {
+                    array
+                        .as_mut_ptr()
+                        .add(at / 8)
+                        .cast::<xcopy_request>()
+                        .write(request);
+                }
+            }
+            extras.push((request, extra));
+        }
+        // SAFETY: a live queue; the array holds n requests at this stride.
+        let accepted =
+            answered(unsafe { xcopy_submit(self.queue, array.as_ptr().cast(), stride, n as u32) });
+        assert!(accepted <= n as i32);
+        assert!(accepted <= 0 || stride >= 64 && stride % 8 == 0);
+        let alone = self.ledger.is_empty() && accepted == 1;
+        let mut kept = 0;
+        for (request, mut extra) in extras.into_iter().take(accepted.max(0) as usize) {
+            kept += 1;
+            if !alone {
+                extra.compare = None;
+                // Nor may those before be compared now.
+                self.ledger.each(|earlier| earlier.compare = None);
+            }
+            if let Some((file, spans)) = &extra.writes {
+                self.dirty[*file].extend(spans);
+            }
+            let bytes = match request.op {
+                XCOPY_OP_COPY | XCOPY_OP_ZERO | XCOPY_OP_TOKEN_WRITE => Some(extra.total(&request)),
+                _ => None,
+            };
+            self.ledger.accepted(request.user_data, bytes, extra);
+        }
+        assert_eq!(kept, accepted.max(0));
+        // The array is the caller's again.
+        array.fill(u64::MAX);
+    }
+
+    fn request(&mut self, input: &mut Input) -> (xcopy_request, Extra) {
+        let ((src, from), (dst, to)) = (self.handle(input), self.handle(input));
+        let mut request = xcopy_request {
+            user_data: self.ledger.fresh(),
+            op: match input.u8() {
+                0 => input.u16(),
+                1..160 => XCOPY_OP_COPY,
+                other => 1 + u16::from(other % 7),
+            },
+            reserved: u16::from(input.u8() == 1),
+            flags: match input.u8() {
+                0 => input.u32(),
+                1..100 => 1 << input.below(9),
+                _ => 0,
+            },
+            src,
+            dst,
+            src_offset: place(input),
+            dst_offset: place(input),
+            length: place(input),
+            methods: match input.u8() % 4 {
+                0 => input.u32(),
+                _ => 0,
+            },
+            timeout_ms: match input.u8() % 8 {
+                0 => u32::from(input.u8()),
+                _ => 0,
+            },
+            ext: ptr::null(),
+        };
+        match request.op {
+            XCOPY_OP_ZERO | XCOPY_OP_FLUSH | XCOPY_OP_TOKEN_RELEASE if !input.one_in(8) => {
+                request.src = if request.op == XCOPY_OP_TOKEN_RELEASE {
+                    src
+                } else {
+                    0
+                };
+                (request.src_offset, request.dst) = (
+                    0,
+                    if request.op == XCOPY_OP_TOKEN_RELEASE {
+                        0
+                    } else {
+                        dst
+                    },
+                );
+            }
+            XCOPY_OP_PREPARE if !input.one_in(8) => {
+                (request.src_offset, request.dst_offset, request.length) = (0, 0, 0);
+            }
+            _ => {}
+        }
+        let mut extra = extra(input, &mut request);
+        let spans = extra.spans(&request);
+        if let Some(file) = to.filter(|_| dst == request.dst) {
+            if let Some(from) = from.filter(|from| *from != file && request.op == XCOPY_OP_COPY) {
+                extra.compare = Some((from, file, spans.clone()));
+            }
+            let written = spans
+                .iter()
+                .map(|r| (r.dst_offset, r.dst_offset.saturating_add(r.length)));
+            extra.writes = Some((file, written.collect()));
+        }
+        (request, extra)
+    }
+
+    /// Takes completions at a stride of its own and checks them.
+    fn poll(&mut self, input: &mut Input, min: u32) {
+        let max = 1 + input.below(8) as u32;
+        let words = match input.u8() % 8 {
+            0 => 8 + input.below(8),
+            _ => 8,
+        };
+        let timeout = input.pick(&[0i64, 1, 100_000, 2_000_000]);
+        let min = min.max(u32::from(input.u8() % 4));
+        let mut array = vec![0xa5a5_a5a5_a5a5_a5a5u64; words * max as usize].into_boxed_slice();
+        // SAFETY: a live queue and an array of max completions at this stride.
+        let n = answered(unsafe {
+            xcopy_poll(
+                self.queue,
+                array.as_mut_ptr().cast(),
+                words * 8,
+                min,
+                max,
+                timeout,
+            )
+        });
+        assert!(n >= 0 && n as u32 <= max);
+        for (index, words) in array.chunks_exact(words).enumerate() {
+            if index >= n as usize {
+                assert!(words.iter().all(|word| *word == 0xa5a5_a5a5_a5a5_a5a5));
+                continue;
+            }
+            assert!(
+                words[8..].iter().all(|word| *word == 0),
+                "the tail is not zeroed"
+            );
+            // SAFETY: eight words of plain data, aligned to 8.
+            let done = unsafe { words.as_ptr().cast::<xcopy_completion>().read() };
+            let entry = self.ledger.completed(&done);
+            assert!(done.reason < XCOPY_REASON_COUNT, "{done:?}");
+            if let (0, Some((from, to, ranges))) = (done.res, &entry.with.compare) {
+                self.compare(*from, *to, ranges);
+            }
+        }
+    }
+
+    fn compare(&self, from: usize, to: usize, ranges: &[xcopy_range]) {
+        for range in ranges {
+            let (mut a, mut b) = (
+                vec![0; range.length as usize],
+                vec![0; range.length as usize],
+            );
+            let read = |file: usize, to: &mut [u8], at| self.files[file].read_exact_at(to, at);
+            read(from, &mut a, range.src_offset).expect("a copy of nothing");
+            read(to, &mut b, range.dst_offset).expect("what was copied is not there");
+            assert!(a == b, "what was copied differs: {range:?}");
+        }
+    }
+
+    /// Queries with sizes of their own.
+    fn ask(&self, input: &mut Input, device: u32, user_data: u64) {
+        let (kind, size) = (input.u8() % 6, input.below(256) * 4);
+        let mut place = vec![0u64; size.div_ceil(8)].into_boxed_slice();
+        let at = place.as_mut_ptr();
+        // SAFETY: a live context and queue; a place of at least the size given.
+        let status = unsafe {
+            match kind {
+                0 => xcopy_device_info(self.context, device, at.cast(), size),
+                1 => xcopy_progress(self.queue, user_data, at.cast(), size),
+                2 => xcopy_queue_stats(self.queue, at.cast(), size),
+                3 => xcopy_plugin_info(self.context, input.u8() as u32 % 8, at.cast(), size),
+                4 => xcopy_token_info(self.context, input.pick(&self.tokens), at.cast(), size),
+                _ => xcopy_device_is_closed(self.context, device),
+            }
+        };
+        answered(status);
+    }
+
+    fn replace_queue(&mut self, input: &mut Input) {
+        // SAFETY: a live queue, given up if the answer is 0.
+        let status = answered(unsafe { xcopy_queue_destroy(self.queue, 0) });
+        assert!(status == 0 || status == -libc::EBUSY);
+        if status == 0 {
+            assert!(self.ledger.is_empty(), "destroyed with requests in flight");
+            self.make_queue(input);
+        }
+    }
+
+    /// Waits for all, gives everything back, and looks at the files. Answers
+    /// whether something was abandoned.
+    fn end(mut self) -> bool {
+        let begun = Instant::now();
+        let mut none = Input(&[]);
+        while !self.ledger.is_empty() {
+            let waited = begun.elapsed() < LONG;
+            assert!(waited, "{} requests are lost", self.ledger.len());
+            self.poll(&mut none, 1);
+        }
+        // SAFETY: plain data; a live queue, given up; a live context, given up.
+        let abandoned = unsafe {
+            assert_eq!(answered(xcopy_queue_in_flight(self.queue)), 0);
+            let mut stats = xcopy_queue_stats::default();
+            xcopy_queue_stats(self.queue, &mut stats, size_of::<xcopy_queue_stats>());
+            if stats.abandoned == 0 {
+                // What opens and closes devices on a queue is no request.
+                while answered(xcopy_queue_destroy(self.queue, 0)) == -libc::EBUSY {
+                    assert!(begun.elapsed() < LONG, "the queue stays busy");
+                    self.poll(&mut none, 0);
+                }
+            } else {
+                answered(xcopy_queue_destroy(self.queue, XCOPY_DESTROY_FORCE));
+            }
+            answered(xcopy_context_free(self.context));
+            stats.abandoned != 0
+        };
+        for (index, file) in self.files.iter().enumerate() {
+            let mut now = vec![0; FILE as usize];
+            file.read_exact_at(&mut now, 0).expect("a file shrank");
+            for (at, byte) in (0u64..).zip(now) {
+                let allowed = || {
+                    self.dirty[index]
+                        .iter()
+                        .any(|(a, b)| (*a..*b).contains(&at))
+                };
+                assert!(
+                    byte == pattern(index, at) || allowed(),
+                    "byte {at} of file {index} was written"
+                );
+            }
+        }
+        abandoned
+    }
+}
+
+/// An offset or a length.
+fn place(input: &mut Input) -> u64 {
+    match input.u8() % 8 {
+        0 => input.number(),
+        1 => u64::from(input.u16()),
+        _ => u64::from(input.u8()) * 512 % FILE,
+    }
+}
+
+fn file(index: usize) -> File {
+    // SAFETY: a NUL-terminated name; the answer is checked.
+    let fd = unsafe { libc::memfd_create(c"fuzz".as_ptr(), libc::MFD_CLOEXEC) };
+    assert!(fd >= 0, "memfd_create");
+    // SAFETY: just made, and nobody else's.
+    let file = unsafe { File::from_raw_fd(fd) };
+    let content: Vec<u8> = (0..FILE).map(|at| pattern(index, at)).collect();
+    file.write_all_at(&content, 0).expect("memory for a file");
+    file
+}
+
+fn extra(input: &mut Input, request: &mut xcopy_request) -> Extra {
+    let mut extra = Extra {
+        ext: Box::default(),
+        _ranges: Box::default(),
+        _report: None,
+        writes: None,
+        compare: None,
+    };
+    if !input.one_in(3) {
+        return extra;
+    }
+    let mut at = 0;
+    let list: Vec<xcopy_range> = (0..input.below(24))
+        .map(|_| {
+            let range = xcopy_range {
+                src_offset: place(input),
+                dst_offset: if input.one_in(4) { place(input) } else { at },
+                length: 512 * u64::from(input.u8() % 16) + u64::from(input.one_in(8)),
+            };
+            at = range.dst_offset.wrapping_add(range.length);
+            range
+        })
+        .collect();
+    let size = match input.u8() % 16 {
+        0 => input.u16().into(),
+        1 => 56,
+        2 => 4096,
+        _ => size_of::<xcopy_ext>(),
+    };
+    // Sizes that are refused before they are believed need no memory.
+    let words = if size > 4096 {
+        6
+    } else {
+        size.max(4).div_ceil(8)
+    };
+    extra._ranges = list.into_boxed_slice();
+    if input.one_in(2) {
+        let size = match input.u8() % 4 {
+            0 => input.u16() as u32 % 4096,
+            1 => size_of::<xcopy_report>() as u32 + 64,
+            _ => size_of::<xcopy_report>() as u32,
+        };
+        let mut report = vec![0u64; size.max(4).div_ceil(8) as usize].into_boxed_slice();
+        report[0] = size.into();
+        extra._report = Some(report);
+    }
+    let whole = xcopy_ext {
+        size: size as u32,
+        reserved: u32::from(input.u8() == 1),
+        ranges: match extra._ranges.len() {
+            0 => ptr::null(),
+            _ => extra._ranges.as_ptr(),
+        },
+        nranges: extra._ranges.len() as u64,
+        report: extra
+            ._report
+            .as_mut()
+            .map_or(ptr::null_mut(), |report| report.as_mut_ptr().cast()),
+        token_lifetime_s: input.u8().into(),
+        token_type: input.u8().into(),
+    };
+    let mut ext = vec![0u64; words].into_boxed_slice();
+    let n = (words * 8).min(size_of::<xcopy_ext>());
+    // SAFETY: n bytes are there on both sides.
+    unsafe {
+        ptr::copy_nonoverlapping((&raw const whole).cast::<u8>(), ext.as_mut_ptr().cast(), n);
+    }
+    if words > 6 && input.one_in(2) {
+        ext[words - 1] = 1;
+    }
+    extra.ext = ext;
+    request.ext = extra.ext.as_ptr().cast();
+    if !extra._ranges.is_empty() && !input.one_in(8) {
+        request.length = 0;
+        (request.src_offset, request.dst_offset) = (request.src_offset % 4096, 0);
+    }
+    extra
+}
+
+impl Extra {
+    /// Absolute ranges, as far as there are such.
+    fn spans(&self, request: &xcopy_request) -> Vec<xcopy_range> {
+        let one = xcopy_range {
+            src_offset: 0,
+            dst_offset: 0,
+            length: request.length,
+        };
+        let list = if self._ranges.is_empty() {
+            &[one][..]
+        } else {
+            &self._ranges
+        };
+        list.iter()
+            .map(|range| xcopy_range {
+                src_offset: request.src_offset.wrapping_add(range.src_offset),
+                dst_offset: request.dst_offset.wrapping_add(range.dst_offset),
+                length: range.length,
+            })
+            .collect()
+    }
+
+    fn total(&self, request: &xcopy_request) -> u64 {
+        let lengths = self.spans(request);
+        lengths
+            .iter()
+            .fold(0, |sum, range| sum.saturating_add(range.length))
+    }
+}
