@@ -374,6 +374,8 @@ static int execute(void *state, struct xcopy_cmd *cmd, struct xcopy_result *resu
 
 static const struct xcopy_plugin_method methods[] = {METHODS};
 
+/* What a model does not need. */
+#define NOT_THREADED(function) ((MODEL) == XCOPY_MODEL_THREADED ? NULL : (function))
 #define NOT_AFFINE(function) ((MODEL) == XCOPY_MODEL_AFFINE ? NULL : (function))
 
 static const struct xcopy_plugin table = {
@@ -399,8 +401,8 @@ static const struct xcopy_plugin table = {
     .queue_destroy = queue_destroy,
     .submit = submit,
     .poll = poll_queue,
-    .queue_fd = queue_fd,
-    .arm = arm,
+    .queue_fd = NOT_THREADED(queue_fd),
+    .arm = NOT_THREADED(arm),
     .cancel = CANCEL,
     .execute = execute,
 };

@@ -66,13 +66,13 @@ pub const XCOPY_CMD_COPY: u16 = 1;
 pub const XCOPY_CMD_ZERO: u16 = 2;
 /// Make what was written to `dst` durable.
 pub const XCOPY_CMD_FLUSH: u16 = 3;
-/// Read ranges[0] (src_offset, length) of `src` into `buffer`.
+/// Read `ranges[0]` (src_offset, length) of `src` into `buffer`.
 pub const XCOPY_CMD_READ: u16 = 4;
-/// Write `buffer` to ranges[0] (dst_offset, length) of `dst`.
+/// Write `buffer` to `ranges[0]` (dst_offset, length) of `dst`.
 pub const XCOPY_CMD_WRITE: u16 = 5;
-/// Make one token for ranges[0] (src_offset, length) of `src`; put it in `token`.
+/// Make one token for `ranges[0]` (src_offset, length) of `src`; put it in `token`.
 pub const XCOPY_CMD_TOKEN_CREATE: u16 = 6;
-/// Write ranges[0] of the token `token` to `dst`; src_offset counts bytes into
+/// Write `ranges[0]` of the token `token` to `dst`; src_offset counts bytes into
 /// this token.
 pub const XCOPY_CMD_TOKEN_WRITE: u16 = 7;
 /// Release the token `token` on `dst`.
@@ -375,7 +375,7 @@ pub struct xcopy_host {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct xcopy_plugin_method {
-    /// Its name, [a-z][a-z0-9_]*, at most 31 characters. The names of the fixed
+    /// Its name, `[a-z][a-z0-9_]*`, at most 31 characters. The names of the fixed
     /// methods have their fixed numbers; any other is given a free one.
     pub name: *const c_char,
     /// XCOPY_METHOD_ flags.
@@ -407,7 +407,7 @@ pub struct xcopy_plugin {
     pub struct_size: u32,
     /// XCOPY_ABI_VERSION that the plugin was compiled with.
     pub abi_version: u32,
-    /// [a-z][a-z0-9_]*, at most 31 characters; the file is libxcopy_NAME.so.
+    /// `[a-z][a-z0-9_]*`, at most 31 characters; the file is libxcopy_NAME.so.
     pub name: *const c_char,
     /// The plugin's own version.
     pub version: *const c_char,

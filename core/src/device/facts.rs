@@ -258,9 +258,9 @@ fn direct_alignment(fd: RawFd) -> u32 {
     }
 }
 
-/// Whether O_DIRECT is worth it: a block device, or a file system on one that
-/// is known to take it. On others it is refused, or a copy like any other.
-pub(super) fn goes_direct(fd: RawFd) -> bool {
+/// A block device, or a file on ext4, XFS, btrfs or F2FS: there O_DIRECT is what
+/// it says. On others it is refused, or a copy like any other.
+pub fn is_well_known(fd: RawFd) -> bool {
     const KNOWN: [u32; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010];
     // SAFETY: an all-zero stat is valid, and fstat only writes to it.
     let mut stat: libc::stat64 = unsafe { std::mem::zeroed() };

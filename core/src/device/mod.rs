@@ -10,7 +10,7 @@ mod mounts;
 mod open;
 
 pub use coherence::{Dropped, drop_range, durable, flush_range};
-pub use facts::Facts;
+pub use facts::{Facts, is_well_known};
 pub use identity::{Identity, Storage};
 pub use open::KernelDevice;
 

@@ -161,7 +161,7 @@ impl KernelDevice {
         let open = || {
             let usable = !self.name.is_empty()
                 && self.facts.kind != XCOPY_KIND_CHAR
-                && facts::goes_direct(self.fd());
+                && facts::is_well_known(self.fd());
             // SAFETY: F_GETFL takes and gives numbers only.
             let mode = unsafe { libc::fcntl(self.fd(), libc::F_GETFL) };
             if !usable || mode < 0 {

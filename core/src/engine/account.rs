@@ -1,6 +1,6 @@
 //! A finished request's figures: its completion and its report.
 
-use super::queue::{Places, Queue};
+use super::queue::Queue;
 use super::ring::known;
 use super::shared::{SlotFace, add};
 use super::slot::{Slot, Stage};
@@ -109,15 +109,18 @@ impl Queue {
     /// Takes a completion that is ready; its place is free afterwards, unless
     /// commands of it may still write.
     #[inline]
-    pub(super) fn take(&mut self, index: u32, places: &mut Places) {
+    pub(super) fn take(&mut self, index: u32) {
         // SAFETY: `ready` holds indices of slots only.
         let (slot, face) = unsafe { (known(&self.slots, index), known(&self.shared.faces, index)) };
-        if slot.straight {
-            places.put(straight_completion(slot, face));
+        let completion = if slot.straight {
+            let completion = straight_completion(slot, face);
             self.vacate_straight(index);
+            completion
         } else {
-            places.put(self.take_slowly(index));
-        }
+            self.take_slowly(index)
+        };
+        // SAFETY: the owner's, borrowed for this statement.
+        unsafe { (*self.shared.straight()).places.put(completion) };
     }
 
     #[cold]

@@ -1,25 +1,17 @@
-//! Admission: what a request must hold, the place that is reserved for its
-//! completion, and the straight way to a polled plugin.
+//! Admission: what a request must hold, and the place that is reserved for its
+//! completion.
 
 use super::clock::deadline_ns;
 use super::devices::Device;
 use super::pairs::{Binding, Pair, PairIndex};
 use super::queue::Queue;
-use super::ring::{known, known_mut};
-use super::shared::{CommandCell, Errand, Purpose, add};
 use super::slot::{Slot, Stage};
 use crate::error::{Error, Result};
-use crate::plan::{Cursor, Finding, Hull, Scan, Source, check_small};
+use crate::plan::{Finding, Hull, Scan, Source, check_small};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, compiler_fence};
 use xcopy_abi::*;
 
-/// Flags that change nothing on the straight way.
-const STRAIGHT_FLAGS: u32 = XCOPY_REQ_NO_FALLBACK
-    | XCOPY_REQ_NO_COHERENCE
-    | XCOPY_REQ_DISJOINT
-    | XCOPY_REQ_KEEP_HOLES
-    | XCOPY_REQ_SET_HOST_BEHAVIOR;
 /// Ranges that are checked wholly at submit; longer lists are streamed.
 const SMALL_LIST: u64 = 16;
 /// Fields of xcopy_ext that every version has.
@@ -56,144 +48,10 @@ fn needs(op: u16) -> Option<Needs> {
 }
 
 impl Queue {
-    /// Takes one request the straight way; false if it needs the other.
-    #[inline(always)]
-    pub(super) fn admit_straight(&mut self, request: &xcopy_request) -> bool {
-        let word = PairIndex::word(request.src, request.dst);
-        let pair = if self.last.0 == word {
-            self.last.1
-        } else {
-            let Some(pair) = self.index.find(word) else {
-                return false;
-            };
-            self.last = (word, pair);
-            pair
-        };
-        self.go_straight(pair, request)
-    }
-
-    /// One command of a polled plugin, without any of the machinery for splits,
-    /// fall-backs and deadlines; false if the request needs that.
-    #[inline(always)]
-    fn go_straight(&mut self, index: u32, request: &xcopy_request) -> bool {
-        // SAFETY: `PairIndex` answers indices of this list, which never shrinks.
-        let pair = unsafe { known_mut(&mut self.pairs, index) };
-        let (Some(way), Some(src), Some(dst)) = (&pair.straight, &pair.src, &pair.dst) else {
-            return false;
-        };
-        let way = *way;
-        let (flags, methods) = (request.flags, request.methods);
-        let odd = u32::from((request.op ^ XCOPY_OP_COPY) | request.reserved)
-            | flags & !STRAIGHT_FLAGS
-            | request.timeout_ms;
-        if odd != 0
-            || !request.ext.is_null()
-            || (methods != 0 && methods >> way.id & 1 == 0)
-            || (flags & XCOPY_REQ_NO_FALLBACK != 0 && !way.offloads)
-        {
-            return false;
-        }
-        let (src_offset, dst_offset) = (request.src_offset, request.dst_offset);
-        let length = request.length;
-        let (Some(src_end), Some(dst_end)) = (
-            src_offset.checked_add(length),
-            dst_offset.checked_add(length),
-        ) else {
-            return false;
-        };
-        let misaligned =
-            src_offset & way.src_mask | dst_offset & way.dst_mask | length & way.length_mask;
-        // Length 0 wraps round and is larger than any maximum.
-        if length.wrapping_sub(1) >= way.max_bytes
-            || misaligned != 0
-            || src_end > src.size.load(Ordering::Relaxed)
-            || dst_end > dst.size.load(Ordering::Relaxed)
-        {
-            return false;
-        }
-        let method = &mut pair.methods[way.method as usize];
-        let (Some(slot_index), Some(cell_index)) = (self.free_slots.last(), self.free_cells.last())
-        else {
-            return false;
-        };
-        if method.in_flight >= method.adapt.depth() {
-            return false;
-        }
-        // Count first, then look at the handles; see `barrier_all_threads`.
-        let count = &pair.count.in_flight;
-        let counted = count.load(Ordering::Relaxed);
-        count.store(counted + 1, Ordering::Relaxed);
-        compiler_fence(Ordering::SeqCst);
-        if (src.state(), dst.state()) != pair.states {
-            count.store(counted, Ordering::Relaxed);
-            return false;
-        }
-        method.in_flight += 1;
-        let (slot_index, cell_index) = (*slot_index, *cell_index);
-        self.free_slots.pop();
-        self.free_cells.pop();
-        self.flying += 1;
-
-        // What a free slot holds already (`Slot::rest`) is not written again.
-        // SAFETY: the free lists hold indices of slots and cells only, and a bound
-        // method names a plugin queue; none of these lists ever shrinks.
-        let (slot, face, cell, plugin) = unsafe {
-            (
-                known_mut(&mut self.slots, slot_index),
-                known(&self.shared.faces, slot_index),
-                known(&self.shared.cells, cell_index),
-                known_mut(&mut self.plugins, way.plugin),
-            )
-        };
-        slot.total = length;
-        slot.pair = index;
-        slot.flags = flags;
-        slot.methods = methods;
-        slot.stage = Stage::Run;
-        slot.in_flight = 1;
-        slot.method = way.id;
-        slot.reason = way.reason;
-        slot.method_offloads = way.offloads;
-        slot.range.src_offset = src_offset;
-        slot.range.dst_offset = dst_offset;
-        slot.range.length = length;
-        slot.cursor.position = length;
-        slot.untouched = length;
-        face.open(request, length);
-
-        let cookie = cell.launch(cell_index);
-        let command = cell.cmd.get();
-        let errand = cell.errand();
-        if !errand.simple || errand.plugin != way.plugin {
-            form(cell, way.plugin, plugin.private_of(cell_index));
-        }
-        cell.direct(slot_index, way.method);
-        // SAFETY: the cell was free, so only this thread touches it. Number by
-        // number: a struct just written in pieces is slow to copy whole.
-        unsafe {
-            (*cell.range.get()).src_offset = src_offset;
-            (*cell.range.get()).dst_offset = dst_offset;
-            (*cell.range.get()).length = length;
-            (*command).cookie = cookie;
-            // Once more: a plugin may have used the last one up.
-            (*command).op = XCOPY_CMD_COPY;
-            (*command).ranges = cell.range.get();
-            (*command).nranges = 1;
-            (*command).method = way.id;
-            (*command).flags = flags >> 3 & XCOPY_CMD_SET_HOST_BEHAVIOR;
-            (*command).src = way.src.0;
-            (*command).dst = way.dst.0;
-            (*command).bytes = length;
-        }
-        plugin.flying += 1;
-        plugin.stage(command);
-        add(&self.shared.stats.commands, 1);
-        true
-    }
-
     /// The whole admission.
     #[cold]
     pub(super) fn admit_slowly(&mut self, request: &xcopy_request) -> Result<()> {
+        self.part_twins();
         let needs = check_words(request)?;
         let ext = check_ext(request)?;
         let index = self.find_pair(request, &needs)?;
@@ -266,7 +124,8 @@ impl Queue {
             slot.stage = Stage::WaitRoute;
         }
         self.slots[slot_index as usize] = slot;
-        self.shared.faces[slot_index as usize].open(request, total);
+        let pair = PairIndex::word(request.src, request.dst);
+        self.shared.faces[slot_index as usize].open(request.user_data, pair, total);
         if !scanning {
             self.enter(slot_index);
         }
@@ -393,31 +252,6 @@ impl Queue {
         }
         drop(content);
         Ok(Some(token))
-    }
-}
-
-/// Gives a cell what all straight commands of a plugin have in common, so that
-/// the next one that uses it need not.
-#[cold]
-fn form(cell: &CommandCell, plugin: u32, private_data: *mut core::ffi::c_void) {
-    cell.errand.set(Errand {
-        slot: 0,
-        plugin,
-        method: 0,
-        purpose: Purpose::Method,
-        simple: true,
-        ranges: 1,
-        start: Cursor::default(),
-    });
-    // SAFETY: the cell is free, so only this thread, its owner's, touches it.
-    unsafe {
-        *cell.cmd.get() = xcopy_cmd {
-            op: XCOPY_CMD_COPY,
-            ranges: cell.range.get(),
-            nranges: 1,
-            private_data,
-            ..CommandCell::no_command()
-        };
     }
 }
 

@@ -6,7 +6,7 @@
 use super::clock::coarse_ns;
 use super::context::Context;
 use super::devices::{Device, Origin, PluginHandle, describe, text_of};
-use super::pairs::{AffineDevice, Binding, BoundMethod, Pair, PairIndex, ProbeCall, Straight};
+use super::pairs::{AffineDevice, Binding, BoundMethod, Pair, PairIndex, ProbeCall};
 use super::plugin_queue::PluginQueue;
 use super::queue::Queue;
 use super::route::{self, Endpoint, Route, RouteMethod};
@@ -52,7 +52,6 @@ impl Queue {
             dst_end: Endpoint::None(XCOPY_REASON_NONE, String::new()),
             ring: Default::default(),
             end_plugins: (NO_PLUGIN, NO_PLUGIN),
-            straight: None,
             waiting: Vec::new(),
             recheck_ns: u64::MAX,
             route: None,
@@ -69,8 +68,8 @@ impl Queue {
                 self.pairs.len() as u32 - 1
             }
         };
+        self.add_way(index);
         self.index.set(PairIndex::word(key.0, key.1), index);
-        self.last = (0, 0);
         index
     }
 
@@ -86,7 +85,7 @@ impl Queue {
             return;
         }
         let word = PairIndex::word(pair.key.0, pair.key.1);
-        (pair.src, pair.dst, pair.route, pair.straight) = (None, None, None, None);
+        (pair.src, pair.dst, pair.route) = (None, None, None);
         pair.methods.clear();
         pair.verdicts.clear();
         let count = pair.count.clone();
@@ -96,7 +95,7 @@ impl Queue {
         let was_there = counts.len() != before;
         drop(counts);
         self.index.remove(word, index);
-        self.last = (0, 0);
+        self.forget_way(index);
         if was_there {
             self.free_pairs.push(index);
         }
@@ -104,9 +103,9 @@ impl Queue {
 
     /// Makes every pair bind anew at its next request.
     pub(super) fn outdate_pairs(&mut self) {
-        for pair in &mut self.pairs {
-            pair.states = (u32::MAX, u32::MAX);
-            pair.straight = None;
+        for index in 0..self.pairs.len() {
+            self.pairs[index].states = (u32::MAX, u32::MAX);
+            self.revoke(index as u32);
         }
     }
 
@@ -131,14 +130,18 @@ impl Queue {
     /// Sends a slot on: its pair is bound first if it has to be.
     pub(super) fn enter(&mut self, slot: u32) {
         let index = self.slots[slot as usize].pair;
-        let pair = &mut self.pairs[index as usize];
+        let pair = &self.pairs[index as usize];
         if matches!(pair.binding, Binding::Ready)
             && (pair.states != states_of(pair) || coarse_ns() >= pair.recheck_ns)
-            && pair.methods.iter().all(|m| m.in_flight == 0)
         {
-            pair.binding = Binding::Unbound;
-            pair.straight = None;
+            // What is on its straight way is counted again.
+            self.revoke(index);
+            let pair = &mut self.pairs[index as usize];
+            if pair.methods.iter().all(|m| m.in_flight == 0) {
+                pair.binding = Binding::Unbound;
+            }
         }
+        let pair = &mut self.pairs[index as usize];
         let op = self.slots[slot as usize].op;
         match &pair.binding {
             Binding::Ready => self.start_run(slot),
@@ -391,6 +394,7 @@ impl Queue {
     /// Begins again where the route was known, if all commands are in use: that
     /// is no failure.
     fn wait_for_command(&mut self, index: u32) -> bool {
+        self.part_twins();
         let pair = &mut self.pairs[index as usize];
         let (true, Some(route)) = (self.free_cells.is_empty(), pair.route.clone()) else {
             return false;
@@ -475,11 +479,10 @@ impl Queue {
             }
             route::sort(&mut verdicts);
         }
-        let pair = &self.pairs[index as usize];
-        let same_storage = route::same_storage(pair.src.as_ref(), pair.dst.as_ref());
+        let pair = &mut self.pairs[index as usize];
+        pair.same_storage = route::same_storage(pair.src.as_ref(), pair.dst.as_ref());
         let result = self.bind_methods(index, &verdicts, &src_end, &dst_end);
         let pair = &mut self.pairs[index as usize];
-        pair.same_storage = same_storage;
         pair.recheck_ns = if verdicts.iter().all(|m| m.usable) {
             u64::MAX
         } else {
@@ -541,6 +544,7 @@ impl Queue {
                 limits,
                 in_flight: 0,
                 large: 0,
+                lanes: Default::default(),
                 rests: memory
                     .resting(now)
                     .map(|why| (now + self.context.retry_after_ns(), why)),
@@ -558,7 +562,7 @@ impl Queue {
         pair.methods = methods;
         pair.host = host;
         pair.end_plugins = ends;
-        pair.straight = straight_way(pair, &self.plugins, self.context.allowed());
+        self.find_way(index);
         Ok(())
     }
 
@@ -643,6 +647,7 @@ impl Queue {
 
     /// Sends an AFFINE plugin a command that is no request's; false if none is free.
     fn control(&mut self, command: ControlCommand) -> bool {
+        self.part_twins();
         let Some(cell_index) = self.free_cells.pop() else {
             return false;
         };
@@ -653,7 +658,6 @@ impl Queue {
             plugin: command.plugin,
             method: 0,
             purpose: command.purpose,
-            simple: false,
             ranges: 0,
             start: Cursor::default(),
         });
@@ -825,57 +829,6 @@ fn why_not_better(verdicts: &[RouteMethod], chosen: &RouteMethod) -> u16 {
         }
         None => XCOPY_REASON_NONE,
     }
-}
-
-/// The straight way of a pair, if its best method allows one.
-fn straight_way(pair: &Pair, plugins: &[PluginQueue], allowed: u32) -> Option<Straight> {
-    let (src, dst) = (pair.src.as_ref()?, pair.dst.as_ref()?);
-    let best = pair.methods.first()?;
-    let plugin = plugins.get(best.plugin as usize)?;
-    let polled = matches!(
-        plugin.plugin.model(),
-        XCOPY_MODEL_POLLED | XCOPY_MODEL_AFFINE | XCOPY_MODEL_THREADED
-    );
-    let plain = best.flags & (XCOPY_METHOD_BY_NAME | XCOPY_METHOD_SERIAL_DST) == 0
-        && (best.flags & XCOPY_METHOD_BYPASSES_CACHE == 0
-            || (src.kind == XCOPY_KIND_NATIVE && dst.kind == XCOPY_KIND_NATIVE));
-    if !polled
-        || !plain
-        || best.rests.is_some()
-        || pair.same_storage.is_some()
-        || allowed >> best.id & 1 == 0
-        || plugin.plugin.table().commands & XCOPY_CAN_COPY == 0
-        || src.flags & XCOPY_OPEN_READ == 0
-        || dst.flags & XCOPY_OPEN_WRITE == 0
-    {
-        return None;
-    }
-    let limits = &best.limits;
-    let block = |device: &Arc<Device>| match device.kind {
-        XCOPY_KIND_NATIVE => device.block_size.load(Ordering::Relaxed),
-        _ => 1,
-    };
-    let mask = |granularity: u32, block: u32| {
-        let (granularity, block) = (granularity.max(1), block.max(1));
-        let both = granularity.is_power_of_two() && block.is_power_of_two();
-        both.then(|| u64::from(granularity.max(block) - 1))
-    };
-    let stated = |limit: u64| if limit == 0 { u64::MAX } else { limit };
-    Some(Straight {
-        plugin: best.plugin,
-        method: 0,
-        id: best.id,
-        reason: best.why_not_better,
-        offloads: best.offloads(),
-        max_bytes: stated(limits.max_bytes)
-            .min(stated(limits.max_range_bytes))
-            .min(best.adapt.chunk()),
-        src_mask: mask(limits.src_granularity, block(src))?,
-        dst_mask: mask(limits.dst_granularity, block(dst))?,
-        length_mask: mask(limits.length_granularity, block(src).max(block(dst)))?,
-        src: best.src,
-        dst: best.dst,
-    })
 }
 
 /// A plugin's panic inside its probe stops in its own guard; this one is for ours.

@@ -1,6 +1,7 @@
 //! What the host does itself: copies on the pool, bridges between plugins'
 //! devices, and zeroes.
 
+use super::by_ring::has_holes;
 use super::context::{BUFFER_BYTES, Context};
 use super::devices::PluginHandle;
 use super::dispatch::{ONE, Tried};
@@ -8,6 +9,7 @@ use super::orders::{Order, SendPtr};
 use super::queue::Queue;
 use super::route::Endpoint;
 use super::shared::{Answer, Purpose};
+use crate::device::is_well_known;
 use crate::host::{CopyJob, Outcome, RingCopy, Side};
 use crate::plan::{Cursor, Step, next_command};
 use std::sync::Arc;
@@ -295,13 +297,15 @@ pub(super) fn copy_on_pool(
             ..Default::default()
         };
     };
+    // A file in memory looks at each of its pages for a hole, to the end of the
+    // file and for every command anew: only if there is one.
     let done = crate::host::copy(CopyJob {
         src: copy.src,
         dst: copy.dst,
         src_offset: copy.src_offset,
         dst_offset: copy.dst_offset,
         length: copy.length,
-        keep_holes,
+        keep_holes: keep_holes && (is_well_known(copy.src) || has_holes(copy.src)),
         buffer: &mut buffer[..size],
         dst_is_file: kind == XCOPY_KIND_FILE,
         stop,

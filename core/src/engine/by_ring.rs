@@ -1,19 +1,21 @@
 //! The host's copies between two kernel fds: by the queue's io_uring or on the
 //! pool, whichever is better for the command at hand.
 //!
-//! Measured on ext4 and loop disks. Through the page cache, two threads that
-//! each copy through a buffer as small as a core's cache are the quickest, and
-//! more of them only wait for the file's lock. Where the bytes have to reach the
+//! Measured on ext4, tmpfs and loop disks. Through the page cache, one or two
+//! threads that each copy through a buffer as small as a core's cache are the
+//! quickest (`Lanes` finds out), and more only wait for the file's lock. Where the bytes have to reach the
 //! disk anyway, operations past the page cache take a third of the processor's
 //! time, and the ring needs no thread for them. A queue that is pinned to its
 //! thread polls, and a context without a pool has no choice: both take the ring.
 
+use super::clock::precise_ns;
 use super::devices::{Device, Origin};
 use super::dispatch::Tried;
 use super::pairs::Pair;
 use super::queue::Queue;
 use super::route::Endpoint;
 use super::shared::{Errand, NO_PLUGIN, Purpose};
+use crate::device::is_well_known;
 use crate::error::{Error, Result};
 use crate::host::{HostRing, RingCopy};
 use crate::plan::Step;
@@ -55,7 +57,7 @@ impl Queue {
             return;
         };
         let limited = *kind == XCOPY_KIND_FILE && has_file_size_limit();
-        let usable = !limited && blocks(*src) && blocks(*dst) && self.make_ring();
+        let usable = !limited && is_workable(*src) && is_workable(*dst) && self.make_ring();
         let pair = &mut self.pairs[pair as usize];
         pair.ring = RingEnds {
             usable,
@@ -98,16 +100,16 @@ impl Queue {
         let (pair, flags) = (&self.pairs[slot.pair as usize], slot.flags);
         let keep_holes = flags & XCOPY_REQ_KEEP_HOLES != 0;
         let large = is_large(copy.length);
-        if large
-            && pair
-                .methods
-                .get(chosen)
-                .is_some_and(|method| method.large >= LARGE_AT_ONCE)
-        {
+        let lanes = pair.methods.get(chosen).map(|m| (m.large, m.lanes.limit()));
+        let (at_once, limit) = lanes.filter(|_| large).unwrap_or((0, 1));
+        let (by_ring, copy) = match at_once < LARGE_AT_ONCE {
+            true => self.way_of(pair, flags, copy, kind),
+            false => (false, copy),
+        };
+        if at_once >= if by_ring { LARGE_AT_ONCE } else { limit } {
             self.put_back(index, step.start, step.start.position + step.bytes, false);
             return Tried::Blocked;
         }
-        let (by_ring, copy) = self.way_of(pair, flags, copy, kind);
         let Some(cell_index) = self.free_cells.last().copied().filter(|_| by_ring) else {
             let context = self.context.clone();
             let work = move |stop: &AtomicBool| {
@@ -145,7 +147,6 @@ impl Queue {
             plugin: NO_PLUGIN,
             method: chosen as u32,
             purpose: Purpose::Host,
-            simple: false,
             ranges: 1,
             start: step.start,
         });
@@ -156,8 +157,11 @@ impl Queue {
 
     fn count_large(&mut self, index: u32, chosen: usize, large: bool) {
         let pair = self.slots[index as usize].pair;
-        if let Some(method) = self.pairs[pair as usize].methods.get_mut(chosen) {
-            method.large += u32::from(large);
+        if large && let Some(method) = self.pairs[pair as usize].methods.get_mut(chosen) {
+            if method.large == 0 {
+                method.lanes.begin(precise_ns());
+            }
+            method.large += 1;
         }
     }
 
@@ -166,8 +170,11 @@ impl Queue {
         let bytes = self.command_bytes(cell_index);
         let pair = self.slots[errand.slot as usize].pair;
         let methods = &mut self.pairs[pair as usize].methods;
-        if let Some(method) = methods.get_mut(errand.method as usize) {
-            method.large = method.large.saturating_sub(u32::from(is_large(bytes)));
+        if is_large(bytes)
+            && let Some(method) = methods.get_mut(errand.method as usize)
+        {
+            method.large = method.large.saturating_sub(1);
+            method.lanes.ended(bytes, precise_ns());
         }
     }
 
@@ -280,12 +287,12 @@ fn direct_fd(device: Option<&Arc<Device>>) -> Option<RawFd> {
     }
 }
 
-/// Whether reads and writes wait. What a caller opened with O_NONBLOCK would
-/// answer EAGAIN where the kernel cannot work without waiting.
-fn blocks(fd: RawFd) -> bool {
+/// Whether the kernel can work on an fd for a ring. One that a caller opened with
+/// O_NONBLOCK would answer EAGAIN where it cannot do so without waiting.
+fn is_workable(fd: RawFd) -> bool {
     // SAFETY: takes and gives numbers only; a bad fd is an error.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
-    flags >= 0 && flags & libc::O_NONBLOCK == 0
+    flags >= 0 && (flags & libc::O_NONBLOCK == 0 || is_well_known(fd))
 }
 
 /// Whether a write may be answered by SIGXFSZ, which would come to the owner.
@@ -300,7 +307,7 @@ fn has_file_size_limit() -> bool {
 }
 
 /// Whether a file has fewer blocks than bytes: its holes are found on the pool.
-fn has_holes(fd: RawFd) -> bool {
+pub(super) fn has_holes(fd: RawFd) -> bool {
     // SAFETY: an all-zero stat is valid, and fstat only writes to it.
     let mut stat: libc::stat64 = unsafe { std::mem::zeroed() };
     // SAFETY: as above; a bad fd is an error.

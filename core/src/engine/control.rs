@@ -76,6 +76,7 @@ impl Queue {
 
     /// Stops the requests that were asked to cancel.
     pub(super) fn cancel_asked(&mut self) {
+        self.fill_slots(None);
         for index in 0..self.slots.len() as u32 {
             let face = &self.shared.faces[index as usize];
             let seq = face.seq.load(Ordering::Relaxed);

@@ -45,6 +45,23 @@ pub enum Origin {
     },
 }
 
+/// Alone in its line: it is read at every submit and hardly ever written.
+#[repr(align(64))]
+struct Changes(AtomicU64);
+
+static CHANGES: Changes = Changes(AtomicU64::new(1));
+
+/// A number that grows when any device of the process is closed, has an event or
+/// another size: one load tells that nothing about any of them is different.
+#[inline(always)]
+pub fn changes() -> u64 {
+    CHANGES.0.load(Ordering::Acquire)
+}
+
+fn changed() {
+    CHANGES.0.fetch_add(1, Ordering::SeqCst);
+}
+
 /// A device. Dead once closed; released when nothing uses it any more.
 pub struct Device {
     /// Its handle.
@@ -139,6 +156,7 @@ impl Device {
     /// Makes all routes of the device stale.
     pub fn outdate(&self) {
         self.state.fetch_add(2, Ordering::AcqRel);
+        changed();
     }
 
     /// Whether everything behind the handle was given back.
@@ -154,7 +172,9 @@ impl Device {
 
     /// Marks the handle dead; false if it was already.
     pub fn kill(&self) -> bool {
-        self.state.fetch_or(1, Ordering::SeqCst) & 1 == 0
+        let before = self.state.fetch_or(1, Ordering::SeqCst);
+        changed();
+        before & 1 == 0
     }
 
     /// Where the device comes from, unless it was released.
@@ -187,6 +207,7 @@ impl Device {
         self.block_size.store(block, Ordering::Relaxed);
         self.physical_block_size.store(block, Ordering::Relaxed);
         self.size.store(props.size_bytes, Ordering::Release);
+        changed();
         if props.identity != 0 {
             *self.identity.lock().unwrap_or_else(|e| e.into_inner()) = Identity {
                 storage: Storage::Native {
@@ -229,8 +250,9 @@ impl Device {
         if let Some(origin) = self.origin()
             && let Origin::Kernel(kernel) = origin.as_ref()
             && let Ok(size) = kernel.current_size()
+            && self.size.swap(size, Ordering::AcqRel) != size
         {
-            self.size.store(size, Ordering::Release);
+            changed();
         }
         self.size.load(Ordering::Acquire)
     }

@@ -74,6 +74,7 @@ impl Queue {
 
     /// Advances every listed slot once.
     pub(super) fn pump(&mut self) {
+        self.part_twins();
         for _ in 0..self.runnable.len() {
             let Some(index) = self.runnable.pop_front() else {
                 break;

@@ -4,7 +4,8 @@
 //! methods of its pair; `dispatch` cuts it into commands, which `orders` gives to
 //! plugins, `by_host` to the pool, `by_ring` to the
 //! queue's io_uring, and `by_token` makes of tokens; `settle` takes
-//! their ends, retries, falls back; `durable` flushes; `account` says the truth about what was done;
+//! their ends, `failure` retries and falls back; `straight` is the short way of what
+//! one polled command can do; `durable` flushes; `account` says the truth about what was done;
 //! `control` is what interrupts. `queue` holds it together for the owner's
 //! thread, `shared` is what other threads see of it, `context` what all queues
 //! share.
@@ -17,12 +18,14 @@ mod by_ring;
 #[cfg(test)]
 mod by_ring_tests;
 mod by_token;
+mod cell;
 mod clock;
 pub mod context;
 mod control;
 pub mod devices;
 mod dispatch;
 mod durable;
+mod failure;
 mod fork;
 mod memory;
 mod orders;
@@ -37,7 +40,9 @@ mod services;
 mod settle;
 pub mod shared;
 mod slot;
+mod straight;
 pub mod tokens;
+mod way;
 
 pub use context::Context;
 pub use queue::Queue;

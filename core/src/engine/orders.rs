@@ -48,7 +48,6 @@ impl Queue {
             plugin: NO_PLUGIN,
             method: chosen as u32,
             purpose,
-            simple: false,
             ranges: 1,
             start: step.start,
         });
@@ -103,7 +102,6 @@ impl Queue {
             plugin: order.plugin,
             method: order.method,
             purpose: order.purpose,
-            simple: false,
             ranges: order.nranges,
             start: order.start,
         });

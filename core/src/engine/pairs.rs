@@ -7,6 +7,7 @@ use super::memory::MethodMemory;
 use super::route::{Endpoint, Route, RouteMethod};
 use super::shared::PairCount;
 use crate::error::Error;
+use crate::host::Lanes;
 use crate::plan::Adapt;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub struct BoundMethod {
     pub in_flight: u32,
     /// Of those, the large ones of the host.
     pub large: u32,
+    /// How many large ones run on the pool at once.
+    pub lanes: Lanes,
     /// What is remembered beyond this queue.
     pub memory: Arc<MethodMemory>,
     /// XCOPY_REASON_ why no better method was usable when this was bound.
@@ -61,33 +64,6 @@ pub enum Binding {
     Ready,
     /// It cannot be bound: every request of it fails so.
     Failed(Error),
-}
-
-/// The straight way of a request that one command of a polled plugin can do.
-#[derive(Clone, Copy)]
-pub struct Straight {
-    /// Index of the plugin queue.
-    pub plugin: u32,
-    /// Index of the method.
-    pub method: u32,
-    /// Its number.
-    pub id: u16,
-    /// XCOPY_REASON_ why no better method was usable.
-    pub reason: u16,
-    /// Whether it offloads.
-    pub offloads: bool,
-    /// Bytes at most.
-    pub max_bytes: u64,
-    /// Bits that offsets must not have.
-    pub src_mask: u64,
-    /// Bits that destination offsets must not have.
-    pub dst_mask: u64,
-    /// Bits that lengths must not have.
-    pub length_mask: u64,
-    /// The plugin's handles.
-    pub src: PluginHandle,
-    /// The destination's.
-    pub dst: PluginHandle,
 }
 
 /// The arguments of an AFFINE plugin's judgement, at a stable address.
@@ -128,8 +104,6 @@ pub struct Pair {
     pub end_plugins: (u32, u32),
     /// Destination byte = source byte + this, on one storage.
     pub same_storage: Option<i128>,
-    /// The straight way, if there is one.
-    pub straight: Option<Straight>,
     /// Slots that wait for the binding.
     pub waiting: Vec<u32>,
     /// Coarse time after which what was refused is asked again.

@@ -5,6 +5,7 @@ use super::shared::{HostQueue, QueueShared, add};
 use crate::error::{Error, Result};
 use crate::plugin::Plugin;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use xcopy_abi::*;
@@ -117,6 +118,7 @@ impl PluginQueue {
         let host = Box::into_raw(Box::new(HostQueue {
             shared: shared.clone(),
             plugin: index,
+            landed: Cell::new(0),
         }));
         let mut handle = std::ptr::null_mut();
         if plugin.model() != XCOPY_MODEL_BLOCKING {
@@ -173,7 +175,7 @@ impl PluginQueue {
     }
 
     /// Adds a command to the batch. Room was made for the whole window.
-    #[inline]
+    #[inline(always)]
     pub fn stage(&mut self, command: *mut xcopy_cmd) {
         self.batch.push(command);
     }
@@ -221,6 +223,15 @@ impl PluginQueue {
         let before = self.batch.len();
         self.batch.retain(|staged| *staged != command);
         self.batch.len() != before
+    }
+
+    /// Counts the commands that ended at once since the last call; how many.
+    #[inline]
+    pub fn count_landed(&mut self) -> u32 {
+        // SAFETY: made in `new` and alive as long as `self`; the owner's thread.
+        let landed = unsafe { (*self.host).landed.take() };
+        self.flying -= landed;
+        landed
     }
 
     /// Advances the plugin.

@@ -56,7 +56,8 @@ pub struct Queue {
     pub(super) scans: u32,
     pub(super) pairs: Vec<Pair>,
     pub(super) index: PairIndex,
-    pub(super) last: (u64, u32),
+    /// Index of the pair that went the straight way last.
+    pub(super) last: u32,
     pub(super) free_pairs: Vec<u32>,
     pub(super) plugins: Vec<PluginQueue>,
     pub(super) affine: Vec<AffineDevice>,
@@ -119,7 +120,7 @@ impl Queue {
             scans: 0,
             pairs: Vec::new(),
             index: PairIndex::default(),
-            last: (0, 0),
+            last: 0,
             free_pairs: Vec::new(),
             plugins: Vec::new(),
             affine: Vec::new(),
@@ -170,21 +171,19 @@ impl Queue {
             self.outdate_pairs();
         }
         let mut accepted = 0;
-        while accepted < n {
-            // SAFETY: the caller's array; see above.
-            let at = unsafe { requests.add(stride * accepted as usize) };
-            // SAFETY: as above; requests are plain data, and C aligns them to 8.
-            let request = unsafe { &*at.cast::<xcopy_request>() };
-            if stride > size_of::<xcopy_request>() {
-                // SAFETY: a longer stride says that the bytes are there.
-                if let Err(refused) = unsafe { check_tail(at, stride) } {
-                    *error = Some(refused);
-                    break;
-                }
+        loop {
+            if stride == size_of::<xcopy_request>() {
+                // SAFETY: the caller's array; see above.
+                accepted += unsafe {
+                    let rest = requests.add(stride * accepted as usize);
+                    self.submit_straight(rest, stride, n - accepted)
+                };
             }
-            if !self.admit_straight(request)
-                && let Err(refused) = self.admit_slowly(request)
-            {
+            if accepted == n {
+                break;
+            }
+            // SAFETY: as above.
+            if let Err(refused) = unsafe { self.submit_one(requests, stride, accepted) } {
                 *error = Some(refused);
                 break;
             }
@@ -205,6 +204,27 @@ impl Queue {
             self.settle_bell();
         }
         accepted
+    }
+
+    /// Takes the request at `index` of an array, by the straight way if that is
+    /// longer than what this version knows and the rest of it is 0.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    #[cold]
+    unsafe fn submit_one(&mut self, requests: *const u8, stride: usize, index: u32) -> Result<()> {
+        // SAFETY: the caller's array.
+        let at = unsafe { requests.add(stride * index as usize) };
+        if stride > size_of::<xcopy_request>() {
+            // SAFETY: a longer stride says that the bytes are there.
+            unsafe { check_tail(at, stride) }?;
+            // SAFETY: one request of the caller's array.
+            if unsafe { self.submit_straight(at, stride, 1) } == 1 {
+                return Ok(());
+            }
+        }
+        // SAFETY: as above; requests are plain data, and C aligns them to 8.
+        self.admit_slowly(unsafe { &*at.cast::<xcopy_request>() })
     }
 
     /// Offers staged commands to the plugins.
@@ -229,25 +249,23 @@ impl Queue {
             };
             shared.complete_on_owner(plugin, &result);
         });
-    }
-
-    /// Everything that can be done now; completions become ready.
-    pub(super) fn advance(&mut self) {
-        self.advance_into(&mut Places::none());
+        self.flying -= self.plugins[index].count_landed();
     }
 
     /// Everything that can be done now: ends are taken, commands dispatched.
-    fn advance_into(&mut self, places: &mut Places) {
+    /// Completions go to the places of the poll under way, or become ready.
+    pub(super) fn advance(&mut self) {
         self.flush();
-        for plugin in &self.plugins {
+        for plugin in &mut self.plugins {
             if plugin.flying > 0 {
                 plugin.poll(POLL_BATCH);
+                self.flying -= plugin.count_landed();
             }
         }
         self.poll_ring();
-        self.take_ended(places);
+        self.take_ended();
         if !self.shared.lane.is_empty() {
-            self.drain_lane(places);
+            self.drain_lane();
         }
         if self.timed > 0 {
             // A sleeper is woken to the nanosecond, and the coarse clock may lag:
@@ -267,7 +285,7 @@ impl Queue {
         self.flush();
         // A plugin may end commands inside submit.
         if self.shared.has_ended() {
-            self.take_ended(places);
+            self.take_ended();
             self.pump();
             self.flush();
         }
@@ -275,20 +293,20 @@ impl Queue {
     }
 
     #[inline]
-    fn take_ended(&mut self, places: &mut Places) {
+    fn take_ended(&mut self) {
         while let Some(index) = self.shared.next_ended() {
-            self.on_end(index, places);
+            self.on_end(index);
         }
     }
 
-    fn drain_lane(&mut self, places: &mut Places) {
+    fn drain_lane(&mut self) {
         let shared = self.shared.clone();
         let mut mail = false;
         shared.lane.drain(|node| {
             if node == shared.mail_node() {
                 mail = true;
             } else {
-                self.on_end(node, places);
+                self.on_end(node);
             }
         });
         if !mail {
@@ -335,21 +353,22 @@ impl Queue {
         error: &mut Option<Error>,
     ) -> u32 {
         let min = min.min(max);
-        let mut places = Places {
-            at: out,
-            stride,
-            taken: 0,
-            max,
-        };
+        let polling = Polling::begin(
+            &self.shared,
+            Places {
+                at: out,
+                stride,
+                taken: 0,
+                max,
+            },
+        );
         let mut until = None;
+        // What was ready before comes first.
+        self.take_ready();
         loop {
-            self.advance_into(&mut places);
-            while places.left()
-                && let Some(index) = self.ready.pop()
-            {
-                self.take(index, &mut places);
-            }
-            let taken = places.taken;
+            self.advance();
+            self.take_ready();
+            let taken = polling.taken();
             if taken >= min || timeout_ns == 0 || self.nothing_to_wait_for() {
                 break;
             }
@@ -361,7 +380,8 @@ impl Queue {
             if self.ring_is_ready() {
                 continue;
             }
-            match self.sleep(until, now) {
+            let slept = self.sleep(until, now);
+            match slept {
                 Ok(Wait::Ready | Wait::TimedOut) => {}
                 Ok(Wait::Interrupted) => {
                     if taken == 0 {
@@ -375,12 +395,25 @@ impl Queue {
                 }
             }
         }
-        let taken = places.taken;
+        let taken = polling.end();
+        self.count_straight();
         let in_flight = &self.shared.in_flight;
         in_flight.store(in_flight.load(Ordering::Relaxed) - taken, Ordering::Relaxed);
         add(&self.shared.stats.completions, u64::from(taken));
         self.after_poll();
         taken
+    }
+
+    /// Hands out what is ready, as far as there are places.
+    #[inline]
+    fn take_ready(&mut self) {
+        // SAFETY: the owner's, borrowed for the test.
+        while !self.ready.is_empty()
+            && unsafe { (*self.shared.straight()).places.left() }
+            && let Some(index) = self.ready.pop()
+        {
+            self.take(index);
+        }
     }
 
     #[inline]
@@ -394,7 +427,7 @@ impl Queue {
 
     /// A wait without anything in flight would never end.
     fn nothing_to_wait_for(&self) -> bool {
-        self.free_slots.len() + self.abandoned as usize == self.slots.len()
+        self.free_slots.len() + self.twins() + self.abandoned as usize == self.slots.len()
     }
 
     fn sleep(&mut self, until: u64, now: u64) -> Result<Wait> {
@@ -487,7 +520,7 @@ impl Queue {
 
     /// Why the queue cannot be destroyed now, or None.
     pub fn busy(&self) -> Option<Error> {
-        let used = self.slots.len() - self.free_slots.len();
+        let used = self.slots.len() - self.free_slots.len() - self.twins();
         (used > 0 || self.flying > 0).then(|| {
             Error::new(
                 libc::EBUSY,
@@ -499,6 +532,7 @@ impl Queue {
     /// Frees the queue. With commands still in flight, what backends may still
     /// touch is left to them.
     pub fn destroy(mut self) {
+        self.fill_slots(None);
         self.close_affine_devices();
         for slot in 0..self.slots.len() as u32 {
             if self.slots[slot as usize].stage != Stage::Free {
@@ -564,6 +598,40 @@ unsafe fn check_tail(at: *const u8, stride: usize) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// A poll under way: as long as it lasts, completions go to the caller's places.
+struct Polling(*mut super::straight::Straight);
+
+impl Polling {
+    #[inline(always)]
+    fn begin(shared: &QueueShared, places: Places) -> Polling {
+        let polling = Polling(shared.straight());
+        // SAFETY: the queue's, which outlives the poll, and whose owner this is.
+        unsafe { (*polling.0).places = places };
+        polling
+    }
+
+    /// How many places were filled.
+    #[inline(always)]
+    fn taken(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.0).places.taken }
+    }
+
+    /// The same, at the end.
+    #[inline(always)]
+    fn end(self) -> u32 {
+        self.taken()
+    }
+}
+
+impl Drop for Polling {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: as above. The places are the caller's again.
+        unsafe { (*self.0).places = Places::none() };
+    }
 }
 
 /// The caller's places for completions.

@@ -136,10 +136,7 @@ unsafe extern "C" fn complete_local(
         if stride == size_of::<xcopy_result>() {
             // SAFETY: the plugin's word: `n` results of our own size.
             let results = unsafe { std::slice::from_raw_parts(results, n as usize) };
-            for result in results {
-                host.shared.complete_on_owner(host.plugin, result);
-            }
-            return;
+            return host.shared.complete_local(host, results);
         }
         for index in 0..n {
             // SAFETY: the plugin's word.

@@ -1,75 +1,29 @@
-//! The end of commands and of requests: accounting, retries, fall-backs, and
-//! exactly one completion.
+//! The end of commands and of requests: accounting, and exactly one completion.
 
-use super::account::straight_completion;
-use super::clock::coarse_ns;
-use super::queue::{Places, Queue};
+use super::pairs::Binding;
+use super::queue::Queue;
 use super::reasons;
 use super::ring::{known, known_mut};
 use super::shared::{Answer, Errand, NO_PLUGIN, Purpose, add};
-use super::slot::{Failure, Remainder, Slot, Stage};
+use super::slot::{Remainder, Slot, Stage};
 use super::tokens::{Piece, Secret};
 use crate::plan::{Cursor, Kind, Step};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use xcopy_abi::*;
 
-/// Transient failures that a request forgives before it takes another method.
-const RETRIES_MAX: u32 = 256;
-/// First pause after a transient failure; it doubles up to 64 times that.
-const PAUSE_NS: u64 = 1_000_000;
-
 impl Queue {
-    /// A command ended. A request that went the straight way, ended well and has
-    /// no completion before it goes to the caller's `places` at once.
-    #[inline(always)]
-    pub(super) fn on_end(&mut self, cell_index: u32, places: &mut Places) {
-        let Some(cell) = self.shared.cells.get(cell_index as usize) else {
+    /// A command ended.
+    #[inline]
+    pub(super) fn on_end(&mut self, cell_index: u32) {
+        let shared: *const super::shared::QueueShared = Arc::as_ptr(&self.shared);
+        // SAFETY: `self` keeps it alive, and nothing below replaces it.
+        let Some(cell) = (unsafe { &*shared }).cells.get(cell_index as usize) else {
             return;
         };
-        // Field by field, because a struct that was written in pieces is slow to
-        // copy whole.
-        let errand = cell.errand();
-        let (status, bytes) = cell.ended_with();
-        if !errand.simple || status != 0 {
-            return self.on_other_end(cell_index);
+        if !cell.is_straight() || !self.end_straight(cell_index, cell) {
+            self.on_other_end(cell_index);
         }
-        let (at, plugin, method) = (errand.slot, errand.plugin, errand.method);
-        // SAFETY: a simple errand was set by `go_straight`, with a slot from the free
-        // list and the plugin queue of a bound method; neither list of theirs ever
-        // shrinks. A slot's pair likewise.
-        let (slot, face, plugin) = unsafe {
-            (
-                known_mut(&mut self.slots, at),
-                known(&self.shared.faces, at),
-                known_mut(&mut self.plugins, plugin),
-            )
-        };
-        // One that was asked to stop has an answer of its own.
-        if bytes != slot.total || slot.stage != Stage::Run || slot.stopping {
-            return self.on_other_end(cell_index);
-        }
-        plugin.flying -= 1;
-        self.flying -= 1;
-        self.free_cells.push(cell_index);
-        // SAFETY: as above.
-        let pair = unsafe { known_mut(&mut self.pairs, slot.pair) };
-        // The pair may have been bound anew, to fewer methods.
-        if let Some(method) = pair.methods.get_mut(method as usize) {
-            method.in_flight = method.in_flight.saturating_sub(1);
-        }
-        slot.in_flight = 0;
-        let offloaded = if slot.method_offloads { bytes } else { 0 };
-        add(&self.shared.stats.bytes_copied, bytes);
-        add(&self.shared.stats.bytes_offloaded, offloaded);
-        if self.ready.is_empty() && places.left() {
-            places.put(straight_completion(slot, face));
-            return self.vacate_straight(at);
-        }
-        slot.stage = Stage::Ready;
-        slot.straight = true;
-        face.copied.store(bytes, Ordering::Relaxed);
-        face.offloaded.store(offloaded, Ordering::Relaxed);
-        self.ready.push(at);
     }
 
     /// The end of a command that did not go the straight way, or not well.
@@ -245,8 +199,7 @@ impl Queue {
                     .memory
                     .adapt
                     .store(method.adapt.pack(), Ordering::Relaxed);
-                let chunk = method.adapt.chunk();
-                self.widen_straight(pair, errand.method, chunk);
+                self.update_way(pair, errand.method);
             }
             if done < bytes {
                 // The host was asked to stop early.
@@ -280,17 +233,10 @@ impl Queue {
         }
     }
 
-    /// Lets the straight way take commands as large as were shown to work.
-    fn widen_straight(&mut self, pair: u32, method: u32, chunk: u64) {
-        let pair = &mut self.pairs[pair as usize];
-        let stated = |limit: u64| if limit == 0 { u64::MAX } else { limit };
-        if let Some(way) = &mut pair.straight
-            && way.method == method
-        {
-            let limits = &pair.methods[method as usize].limits;
-            way.max_bytes = stated(limits.max_bytes)
-                .min(stated(limits.max_range_bytes))
-                .min(chunk);
+    /// Lets the straight way follow what was learnt of its method.
+    pub(super) fn update_way(&mut self, pair: u32, method: u32) {
+        if method == 0 && matches!(self.pairs[pair as usize].binding, Binding::Ready) {
+            self.find_way(pair);
         }
     }
 
@@ -333,163 +279,6 @@ impl Queue {
             host: false,
         };
         self.slots[index as usize].extra().lost.push(lost);
-    }
-
-    /// What follows a failure, by its class.
-    fn after_failure(&mut self, index: u32, errand: &Errand, answer: &Answer, id: u16, bytes: u64) {
-        let slot = &mut self.slots[index as usize];
-        slot.detail = match answer.detail {
-            0 => reasons::errno_detail(id, answer.status),
-            detail => detail,
-        };
-        slot.outcome |= sides(answer.flags);
-        if slot.stopping {
-            return;
-        }
-        let on_host = errand.plugin == NO_PLUGIN
-            || matches!(errand.purpose, Purpose::BridgeRead | Purpose::BridgeWrite);
-        let reason = if answer.reason == 0 {
-            XCOPY_REASON_FAILED
-        } else {
-            answer.reason
-        };
-        let action = match answer.action {
-            XCOPY_ACTION_DEFAULT => default_action(-answer.status, on_host),
-            action => action,
-        };
-        match action {
-            XCOPY_ACTION_RETRY => self.retry(index, errand, answer, id, reason),
-            XCOPY_ACTION_SPLIT if bytes > 1 && self.split(index, errand, bytes) => {}
-            XCOPY_ACTION_FATAL => self.fatal(index, errand, answer, reason),
-            _ if on_host => self.fatal(index, errand, answer, reason),
-            _ => self.leave_method(index, errand, answer, id, reason),
-        }
-    }
-
-    fn retry(&mut self, index: u32, errand: &Errand, answer: &Answer, id: u16, reason: u16) {
-        add(&self.shared.stats.retries, 1);
-        let pair = self.slots[index as usize].pair;
-        if let Some(method) = self.pairs[pair as usize]
-            .methods
-            .get_mut(errand.method as usize)
-        {
-            method.adapt.busy();
-        }
-        let extra = self.slots[index as usize].extra();
-        extra.retries += 1;
-        if extra.retries > RETRIES_MAX {
-            extra.retries = 0;
-            let on_host = errand.plugin == NO_PLUGIN || errand.purpose != Purpose::Method;
-            return if on_host {
-                self.fatal(index, errand, answer, reason)
-            } else {
-                self.leave_method(index, errand, answer, id, reason)
-            };
-        }
-        let pause = PAUSE_NS << (extra.retries.saturating_sub(1) / 4).min(6);
-        let was_paused = extra.not_before != 0;
-        extra.not_before = coarse_ns() + pause;
-        let until = extra.not_before;
-        if !was_paused {
-            self.timed += 1;
-        }
-        self.earliest = self.earliest.min(until);
-    }
-
-    /// Smaller commands from now on; false if they cannot be smaller.
-    fn split(&mut self, index: u32, errand: &Errand, bytes: u64) -> bool {
-        let pair = self.slots[index as usize].pair;
-        let pair = &mut self.pairs[pair as usize];
-        let Some(method) = pair.methods.get_mut(errand.method as usize) else {
-            return false;
-        };
-        if errand.ranges > 1 {
-            // Fewer ranges first: a limit on either may be what was exceeded.
-            method.limits.max_ranges = (errand.ranges / 2).max(1);
-        } else {
-            let before = method.adapt.chunk();
-            method.adapt.too_large(bytes);
-            if method.adapt.chunk() >= before && before >= bytes {
-                return false;
-            }
-        }
-        method
-            .memory
-            .adapt
-            .store(method.adapt.pack(), Ordering::Relaxed);
-        let chunk = method.adapt.chunk();
-        let at = self.slots[index as usize].pair;
-        self.widen_straight(at, errand.method, chunk);
-        true
-    }
-
-    /// The request goes on by the next method; this one rests on the pair.
-    fn leave_method(&mut self, index: u32, errand: &Errand, answer: &Answer, id: u16, reason: u16) {
-        let slot = &mut self.slots[index as usize];
-        if slot.off >> id & 1 == 1 {
-            return;
-        }
-        slot.off |= 1 << id;
-        slot.outcome |= XCOPY_CPL_FELL_BACK;
-        slot.reason = reason;
-        let detail = slot.detail;
-        let failure = Failure {
-            method: id,
-            reason,
-            error: answer.status,
-            detail,
-        };
-        slot.extra().failures.push(failure);
-        add(&self.shared.stats.fallbacks, 1);
-        let until = match reason {
-            XCOPY_REASON_PLUGIN_FAULT => u64::MAX,
-            // About this range, not about the pair.
-            XCOPY_REASON_MISALIGNED | XCOPY_REASON_TOKEN => 0,
-            _ => coarse_ns().saturating_add(self.context.retry_after_ns()),
-        };
-        let at = slot.pair;
-        let pair = &mut self.pairs[at as usize];
-        let Some(method) = pair.methods.get_mut(errand.method as usize) else {
-            return;
-        };
-        if until > 0 {
-            method.memory.rest(until, reason);
-            method.rests = Some((until, reason));
-            if pair.straight.is_some_and(|way| way.method == errand.method) {
-                pair.straight = None;
-            }
-            pair.recheck_ns = pair.recheck_ns.min(until);
-        }
-        self.context.log(
-            XCOPY_LOG_INFO,
-            &format!(
-                "method {id} left: {} ({})",
-                reasons::text(reason),
-                reasons::detail_text(detail)
-            ),
-        );
-        if self.slots[index as usize].op != XCOPY_OP_COPY {
-            self.fatal(index, errand, answer, reason);
-        }
-    }
-
-    fn fatal(&mut self, index: u32, errand: &Errand, answer: &Answer, reason: u16) {
-        let slot = &mut self.slots[index as usize];
-        let source = slot.source();
-        if let Some(range) = source.ranges.get(errand.start.index as usize) {
-            let range = xcopy_range {
-                src_offset: source.src_base.wrapping_add(range.src_offset) + errand.start.offset,
-                dst_offset: source.dst_base.wrapping_add(range.dst_offset) + errand.start.offset,
-                length: range.length.saturating_sub(errand.start.offset),
-            };
-            let first = errand.start.index;
-            let extra = slot.extra();
-            if extra.failed.is_none_or(|(index, _)| first < index) {
-                extra.failed = Some((first, range));
-            }
-        }
-        let (status, detail) = (public_errno(answer.status), slot.detail);
-        self.fail(index, status, reason, detail);
     }
 
     /// Ends a request with an error once its commands have ended.
@@ -680,7 +469,7 @@ impl Queue {
         let count = &pair.count.in_flight;
         let left = count.load(Ordering::Relaxed) - 1;
         count.store(left, Ordering::Relaxed);
-        self.shared.faces[index as usize].close();
+        self.shared.faces[index as usize].close_and_reset();
         self.free_slots.push(index);
         std::sync::atomic::compiler_fence(Ordering::SeqCst);
         if left == 0 && !super::admit::alive(pair) {
@@ -707,7 +496,7 @@ impl Queue {
         let count = &pair.count.in_flight;
         let left = count.load(Ordering::Relaxed) - 1;
         count.store(left, Ordering::Relaxed);
-        face.close();
+        face.close_and_reset();
         self.free_slots.push(index);
         std::sync::atomic::compiler_fence(Ordering::SeqCst);
         if left == 0 && !super::admit::alive(pair) {
@@ -821,34 +610,6 @@ fn check_honesty(answer: &mut Answer, bytes: u64, id: u16, op: u16, stats: &supe
         detail: reasons::fault_detail(id, fault),
         ..Default::default()
     };
-}
-
-fn sides(flags: u32) -> u32 {
-    let mut sides = 0;
-    if flags & XCOPY_RESULT_ERR_ON_READ != 0 {
-        sides |= XCOPY_CPL_ERR_ON_READ;
-    }
-    if flags & XCOPY_RESULT_ERR_ON_WRITE != 0 {
-        sides |= XCOPY_CPL_ERR_ON_WRITE;
-    }
-    sides
-}
-
-/// What an errno means where the backend does not say.
-fn default_action(errno: i32, on_host: bool) -> u16 {
-    match errno {
-        libc::EAGAIN | libc::EINTR | libc::EBUSY => XCOPY_ACTION_RETRY,
-        libc::E2BIG | libc::EMSGSIZE => XCOPY_ACTION_SPLIT,
-        libc::ENOSPC
-        | libc::EROFS
-        | libc::EDQUOT
-        | libc::EFBIG
-        | libc::ENODEV
-        | libc::EBADE
-        | libc::ECANCELED => XCOPY_ACTION_FATAL,
-        _ if on_host => XCOPY_ACTION_FATAL,
-        _ => XCOPY_ACTION_NEXT_METHOD,
-    }
 }
 
 /// The closed list of xcopy_completion.res.

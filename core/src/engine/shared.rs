@@ -3,109 +3,18 @@
 //!
 //! Everything else of a queue belongs to the owner alone (`queue.rs`).
 
+pub use super::cell::{Answer, CommandCell, Errand, NO_PLUGIN, Purpose};
 use super::devices::Device;
 use super::ring::IndexRing;
 use super::route::Route;
+use super::straight::Straight;
 use crate::error::Result;
-use crate::plan::Cursor;
 use crate::queue::{Lane, Ringer};
 use std::cell::{Cell, UnsafeCell};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex};
 use xcopy_abi::*;
-
-/// Phase of a command: nobody uses it.
-const FREE: u64 = 0;
-/// Phase: a backend has it.
-const FLYING: u64 = 1;
-/// Phase: its result is written and on the way to the owner, or was taken there.
-const DONE: u64 = 2;
-const PHASE_BITS: u32 = 2;
-
-/// What a command is for, so that its end is understood.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Purpose {
-    /// A method's command for a piece of a request.
-    Method,
-    /// The host copies a piece on the pool, or zeroes it.
-    Host,
-    /// The host has read a piece into a buffer and will write it.
-    BridgeRead,
-    /// The host writes a piece from a buffer.
-    BridgeWrite,
-    /// Makes a request durable.
-    Flush,
-    /// Opens a device on this queue.
-    Open,
-    /// Judges a pair on this queue.
-    Probe,
-    /// Closes a device on this queue.
-    Close,
-}
-
-/// What the owner knows of a command in flight.
-#[derive(Clone, Copy)]
-pub struct Errand {
-    /// Index of the request's slot, or of the route or device it works for.
-    pub slot: u32,
-    /// Index of the plugin queue, or `NO_PLUGIN`.
-    pub plugin: u32,
-    /// Index of the method in the route's list.
-    pub method: u32,
-    /// What it is for.
-    pub purpose: Purpose,
-    /// Whether one range of one request is all that it is about.
-    pub simple: bool,
-    /// Number of ranges.
-    pub ranges: u32,
-    /// Where its piece begins.
-    pub start: Cursor,
-}
-
-/// `Errand.plugin` of a command that the pool carries out.
-pub const NO_PLUGIN: u32 = u32::MAX;
-
-/// The part of a result that outlives the plugin's call.
-#[derive(Clone, Copy, Default)]
-pub struct Answer {
-    /// 0 or -errno.
-    pub status: i32,
-    /// XCOPY_ACTION_.
-    pub action: u16,
-    /// XCOPY_REASON_.
-    pub reason: u16,
-    /// Bytes known to be done.
-    pub bytes: u64,
-    /// Of those, bytes that were holes or zeroes.
-    pub zeroed: u64,
-    /// The device's words.
-    pub detail: u64,
-    /// XCOPY_RESULT_ flags.
-    pub flags: u32,
-    /// Bytes that a token took.
-    pub token_size: u32,
-    /// Type of that token.
-    pub token_type: u32,
-    /// Bytes of sense data kept by `Senses`.
-    pub sense_len: u32,
-}
-
-/// A command: what the backend sees, and what the owner keeps beside it.
-#[repr(C, align(64))]
-pub struct CommandCell {
-    /// What the backend sees. First, so that its address is the cell's.
-    pub cmd: UnsafeCell<xcopy_cmd>,
-    /// Generation and phase.
-    state: AtomicU64,
-    answer: UnsafeCell<Answer>,
-    /// Room for the range of a command that has one.
-    pub range: UnsafeCell<xcopy_range>,
-    /// The owner's.
-    pub errand: Cell<Errand>,
-    /// Asks work on the pool to end early.
-    pub stop: AtomicBool,
-}
 
 /// Sense data of failures: rare, so behind a lock and not in every cell.
 type Senses = Mutex<std::collections::HashMap<u32, Vec<u8>>>;
@@ -151,36 +60,48 @@ pub struct SlotFace {
     pub pair: AtomicU64,
     /// Bytes of the request.
     pub total: AtomicU64,
-    /// Bytes known to be copied.
+    /// Bytes known to be copied. 0 while the slot is free, as is the next.
     pub copied: AtomicU64,
     /// Of those, bytes that never passed through the host.
     pub offloaded: AtomicU64,
     /// Commands in flight (low half), method of the last that ended (high half).
+    /// 1 while the slot is free, since a straight request has one at once.
     pub commands: AtomicU64,
 }
 
 impl SlotFace {
+    /// A face of a free slot.
+    pub fn new() -> SlotFace {
+        SlotFace {
+            commands: AtomicU64::new(1),
+            ..SlotFace::default()
+        }
+    }
+
     /// Begins a request.
     #[inline(always)]
-    pub fn open(&self, request: &xcopy_request, total: u64) {
-        self.user_data.store(request.user_data, Ordering::Relaxed);
-        self.pair.store(
-            u64::from(request.src) << 32 | u64::from(request.dst),
-            Ordering::Relaxed,
-        );
+    pub fn open(&self, user_data: u64, pair: u64, total: u64) {
+        self.user_data.store(user_data, Ordering::Relaxed);
+        self.pair.store(pair, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
-        self.copied.store(0, Ordering::Relaxed);
-        self.offloaded.store(0, Ordering::Relaxed);
-        self.commands.store(1, Ordering::Relaxed);
+        self.close();
+    }
+
+    /// Ends a request that has changed no figure, or begins one.
+    #[inline(always)]
+    pub fn close(&self) {
         let seq = self.seq.load(Ordering::Relaxed);
         self.seq.store(seq.wrapping_add(1), Ordering::Release);
     }
 
-    /// Ends a request.
-    #[inline]
-    pub fn close(&self) {
-        let seq = self.seq.load(Ordering::Relaxed);
-        self.seq.store(seq.wrapping_add(1), Ordering::Release);
+    /// Ends any request.
+    pub fn close_and_reset(&self) {
+        self.close();
+        // Who sees a figure below sees the number above too.
+        fence(Ordering::Release);
+        self.copied.store(0, Ordering::Relaxed);
+        self.offloaded.store(0, Ordering::Relaxed);
+        self.commands.store(1, Ordering::Relaxed);
     }
 }
 
@@ -227,6 +148,8 @@ pub struct HostQueue {
     pub shared: Arc<QueueShared>,
     /// Index of the plugin queue in it.
     pub plugin: u32,
+    /// Commands that ended at once and are not counted as landed yet; the owner's.
+    pub landed: Cell<u32>,
 }
 
 /// The shared side of a queue.
@@ -244,6 +167,8 @@ pub struct QueueShared {
     senses: Senses,
     /// Commands that ended on the owner's thread, in order.
     ended: IndexRing,
+    /// The straight way; the owner's.
+    straight: UnsafeCell<Straight>,
     /// Pairs in use.
     pub pairs: Mutex<Vec<Arc<PairCount>>>,
     /// Accepted and not yet taken.
@@ -256,8 +181,9 @@ pub struct QueueShared {
 
 // SAFETY: `cmd`, `answer` and `range` of a cell are written by one side at a
 // time: the owner while the phase is not FLYING, whoever moved the phase from
-// FLYING to DONE until it is delivered through the lane. `errand` and `ended`
-// are touched by the owner's thread only (complete_on_owner is documented so).
+// FLYING to DONE until it is delivered through the lane. `ended`, `straight` and
+// the rest of a cell are touched by the owner's thread only (complete_on_owner is
+// documented so), but for `errand.plugin`, which is stable while a command flies.
 unsafe impl Sync for QueueShared {}
 // SAFETY: as above; raw pointers in commands are opaque or core memory.
 unsafe impl Send for QueueShared {}
@@ -265,10 +191,10 @@ unsafe impl Send for QueueShared {}
 impl QueueShared {
     /// Shared state for `window` commands and `capacity` requests.
     pub fn new(capacity: u32, window: u32, ringer: Ringer) -> QueueShared {
-        let cells = (0..window).map(|_| CommandCell::new()).collect();
+        let cells = (0..window).map(CommandCell::new).collect();
         QueueShared {
             cells,
-            faces: (0..capacity).map(|_| SlotFace::default()).collect(),
+            faces: (0..capacity).map(|_| SlotFace::new()).collect(),
             lane: Lane::new(window + 1),
             ringer,
             mail_node: window,
@@ -276,6 +202,7 @@ impl QueueShared {
             mailbox: Mutex::default(),
             senses: Mutex::default(),
             ended: IndexRing::new(window),
+            straight: UnsafeCell::new(Straight::new(window)),
             pairs: Mutex::default(),
             in_flight: AtomicU32::new(0),
             draining: AtomicBool::new(false),
@@ -283,35 +210,37 @@ impl QueueShared {
         }
     }
 
-    /// Gives the command to a backend; its cookie.
+    /// Gives the command to a backend, not the straight way; its cookie.
     #[inline]
     pub fn launch(&self, index: u32) -> u64 {
-        self.cells[index as usize].launch(index)
+        let cell = &self.cells[index as usize];
+        cell.turn_off();
+        cell.launch()
     }
 
     /// Takes a command back that no backend accepted, or whose end was delivered.
     #[inline]
     pub fn land(&self, index: u32) {
-        let cell = &self.cells[index as usize];
-        let state = cell.state.load(Ordering::Relaxed);
-        cell.state
-            .store(state & !((1 << PHASE_BITS) - 1) | FREE, Ordering::Relaxed);
+        self.cells[index as usize].land();
     }
 
     /// Whether a backend has the command.
     pub fn is_flying(&self, index: u32) -> bool {
-        let state = self.cells[index as usize].state.load(Ordering::Acquire);
-        state & ((1 << PHASE_BITS) - 1) == FLYING
+        self.cells[index as usize].is_flying()
+    }
+
+    /// The straight way; the owner only, who never keeps it over a call to a
+    /// plugin.
+    #[inline(always)]
+    pub fn straight(&self) -> *mut Straight {
+        self.straight.get()
     }
 
     #[inline(always)]
-    fn locate(&self, plugin: u32, cookie: u64) -> Option<(u32, &CommandCell, u64)> {
+    fn locate(&self, plugin: u32, cookie: u64) -> Option<(u32, &CommandCell)> {
         let index = cookie as u32;
         let cell = self.cells.get(index as usize)?;
-        let flying = (cookie >> 32) << PHASE_BITS | FLYING;
-        let state = cell.state.load(Ordering::Acquire);
-        // The errand is the owner's, but stable while the command flies.
-        (state == flying && cell.errand().plugin == plugin).then_some((index, cell, flying))
+        (cell.is(cookie) && cell.errand().plugin == plugin).then_some((index, cell))
     }
 
     /// Ends commands from any thread.
@@ -331,19 +260,11 @@ impl QueueShared {
     /// Writes the end of a command, to be delivered; any thread. An answer that
     /// names no command in flight of that plugin is counted and forgotten.
     pub fn end_remote(&self, plugin: u32, result: &xcopy_result) -> Option<u32> {
-        let Some((index, cell, flying)) = self.locate(plugin, result.cookie) else {
+        let located = self.locate(plugin, result.cookie);
+        let Some((index, cell)) = located.filter(|(_, cell)| cell.claim(result.cookie)) else {
             self.stats.late_answers.fetch_add(1, Ordering::Relaxed);
             return None;
         };
-        let done = flying & !((1 << PHASE_BITS) - 1) | DONE;
-        if cell
-            .state
-            .compare_exchange(flying, done, Ordering::AcqRel, Ordering::Relaxed)
-            .is_err()
-        {
-            self.stats.late_answers.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
         // SAFETY: the exchange made this thread the only writer of the answer
         // until the lane delivers it.
         unsafe { self.record(cell, index, result) };
@@ -351,18 +272,33 @@ impl QueueShared {
     }
 
     /// Ends a command on the owner's thread, without atomics that lock.
-    #[inline(always)]
+    #[inline]
     pub fn complete_on_owner(&self, plugin: u32, result: &xcopy_result) {
-        let Some((index, cell, flying)) = self.locate(plugin, result.cookie) else {
+        let Some((index, cell)) = self.locate(plugin, result.cookie) else {
             add(&self.stats.late_answers, 1);
             return;
         };
-        let done = flying & !((1 << PHASE_BITS) - 1) | DONE;
-        cell.state.store(done, Ordering::Relaxed);
+        cell.end(result.cookie);
         // SAFETY: the phase was FLYING and is DONE now; the owner's thread, which
         // this is, reads the answer after this call.
         unsafe { self.record(cell, index, result) };
         self.ended.push(index);
+    }
+
+    /// Ends commands on the owner's thread. Those that went the straight way and
+    /// ended well have their completion at once, if a poll has a place for it.
+    pub fn complete_local(&self, host: &HostQueue, results: &[xcopy_result]) {
+        let mut landed = 0;
+        for result in results {
+            // SAFETY: the owner's thread, which is not inside the straight way:
+            // that calls no plugin.
+            if unsafe { (*self.straight()).end_at_once(self, host.plugin, result) } {
+                landed += 1;
+            } else {
+                self.complete_on_owner(host.plugin, result);
+            }
+        }
+        host.landed.set(host.landed.get() + landed);
     }
 
     /// Writes a command's answer; of a plain success no more than is looked at.
@@ -373,10 +309,11 @@ impl QueueShared {
     unsafe fn record(&self, cell: &CommandCell, index: u32, result: &xcopy_result) {
         // SAFETY: the caller's word.
         let answer = unsafe { &mut *cell.answer.get() };
-        if result.status == 0 && result.token_size == 0 {
+        if result.status == 0 && result.token_size | result.flags == 0 {
             answer.status = 0;
             answer.bytes = result.bytes;
             answer.zeroed = 0;
+            answer.flags = 0;
             answer.token_size = 0;
         } else {
             *answer = self.keep(index, result);
@@ -413,13 +350,7 @@ impl QueueShared {
     /// Ends a command that the pool carried out.
     pub fn complete_chore(&self, index: u32, cookie: u64, answer: Answer) {
         let cell = &self.cells[index as usize];
-        let flying = (cookie >> 32) << PHASE_BITS | FLYING;
-        let done = flying & !((1 << PHASE_BITS) - 1) | DONE;
-        if cell
-            .state
-            .compare_exchange(flying, done, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
-        {
+        if cell.claim(cookie) {
             // SAFETY: as in `complete_remote`.
             unsafe { *cell.answer.get() = answer };
             self.deliver(&[index]);
@@ -561,91 +492,6 @@ impl QueueShared {
             plugin_faults: get(&stats.plugin_faults),
             abandoned: get(&stats.abandoned),
             memory_bytes: get(&stats.memory_bytes),
-        }
-    }
-}
-
-impl CommandCell {
-    /// Gives the command, whose index this is, to a backend; its cookie.
-    #[inline(always)]
-    pub fn launch(&self, index: u32) -> u64 {
-        let state = self.state.load(Ordering::Relaxed);
-        let generation = (state >> PHASE_BITS).wrapping_add(1) & u64::from(u32::MAX);
-        self.state
-            .store(generation << PHASE_BITS | FLYING, Ordering::Release);
-        generation << 32 | u64::from(index)
-    }
-
-    /// What the owner knows of the command; the owner only, while it ends.
-    #[inline]
-    pub fn errand(&self) -> &Errand {
-        // SAFETY: only the owner's thread sets it, and not between the end of a
-        // command and its next use, for which this is read.
-        unsafe { &*self.errand.as_ptr() }
-    }
-
-    /// Status and bytes of the answer of a command that ended; the owner only.
-    /// Bytes that passed through the host against expectation are no status of 0.
-    #[inline]
-    pub fn ended_with(&self) -> (i32, u64) {
-        let answer = self.answer.get();
-        // SAFETY: as in `QueueShared::answer`.
-        let (status, flags, bytes) =
-            unsafe { ((*answer).status, (*answer).flags, (*answer).bytes) };
-        (status | (flags & XCOPY_RESULT_THROUGH_HOST) as i32, bytes)
-    }
-
-    /// Points a straight command at its request; the owner only.
-    #[inline]
-    pub fn direct(&self, slot: u32, method: u32) {
-        let errand = self.errand.as_ptr();
-        // SAFETY: as in `errand`; nobody holds a reference to it here.
-        unsafe {
-            (*errand).slot = slot;
-            (*errand).method = method;
-        }
-    }
-
-    /// A command that says nothing.
-    pub fn no_command() -> xcopy_cmd {
-        xcopy_cmd {
-            cookie: 0,
-            op: 0,
-            method: 0,
-            flags: 0,
-            src: std::ptr::null_mut(),
-            dst: std::ptr::null_mut(),
-            ranges: std::ptr::null(),
-            nranges: 0,
-            timeout_ms: 0,
-            bytes: 0,
-            buffer: std::ptr::null_mut(),
-            token: std::ptr::null_mut(),
-            token_size: 0,
-            token_type: 0,
-            token_lifetime_s: 0,
-            reserved: 0,
-            arg: std::ptr::null_mut(),
-            private_data: std::ptr::null_mut(),
-        }
-    }
-
-    fn new() -> CommandCell {
-        CommandCell {
-            cmd: UnsafeCell::new(CommandCell::no_command()),
-            state: AtomicU64::new(0),
-            answer: UnsafeCell::new(Answer::default()),
-            range: UnsafeCell::new(xcopy_range::default()),
-            errand: Cell::new(Errand {
-                slot: 0,
-                plugin: NO_PLUGIN,
-                method: 0,
-                purpose: Purpose::Method,
-                simple: false,
-                ranges: 0,
-                start: Cursor::default(),
-            }),
-            stop: AtomicBool::new(false),
         }
     }
 }

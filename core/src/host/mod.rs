@@ -5,6 +5,7 @@
 
 mod buffer;
 mod copy;
+mod lanes;
 mod ring;
 mod ring_chunks;
 mod ring_kernel;
@@ -13,6 +14,7 @@ mod zero;
 
 pub use buffer::{Buffer, Buffers};
 pub use copy::{CopyJob, copy};
+pub use lanes::Lanes;
 pub use ring::HostRing;
 pub use ring_work::RingCopy;
 pub use zero::zero;
@@ -126,7 +128,7 @@ fn write_full(fd: RawFd, data: &[u8], offset: u64) -> (usize, Option<i32>) {
 }
 
 /// Fills `buffer` from one place: the read leg of a bridge. A source that ends
-/// early is `EIO`, as in [`copy`].
+/// early is `EIO`, as in `copy`.
 pub fn read_range(fd: RawFd, buffer: &mut [u8], offset: u64) -> Outcome {
     let (done, error) = read_full(fd, buffer, offset);
     let error = error.or((done < buffer.len()).then_some(libc::EIO));

@@ -458,5 +458,8 @@ impl HostRing {
             self.active -= 1;
             ended(job.copy.tag, job.outcome);
         }
+        if self.active == 0 {
+            self.chunks.rest(&self.ring.submitter());
+        }
     }
 }

@@ -9,6 +9,9 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Buffers that may be registered at once.
 const REGISTERED_MAX: u32 = 64;
 
+/// Registered buffers without a use that wait for one while the ring works.
+const KEPT: usize = 4;
+
 /// Memory of one piece: a part of a bounce buffer, or all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chunk {
@@ -80,11 +83,14 @@ impl Chunks {
     /// A whole buffer, told to the kernel if it takes it, so that its pages are
     /// not looked up for each operation.
     pub(super) fn take_whole(&mut self, ring: &Submitter) -> Option<Chunk> {
-        let at = self.add()?;
+        let at = match self.slabs.iter().position(is_idle) {
+            Some(at) => at,
+            None => self.add()?,
+        };
         let slab = self.slabs.get_mut(at)?.as_mut()?;
         slab.free = 0;
         let bytes = slab.buffer.len();
-        if self.registers && at < REGISTERED_MAX as usize {
+        if !slab.registered && self.registers && at < REGISTERED_MAX as usize {
             let part = libc::iovec {
                 iov_base: slab.memory.cast(),
                 iov_len: bytes,
@@ -125,12 +131,12 @@ impl Chunks {
         Some(at)
     }
 
-    /// Gives a chunk back; a buffer with no chunk in use goes to the context.
+    /// Gives a chunk back. A buffer with no chunk in use goes to the context,
+    /// but a few that are registered wait for the next piece.
     pub(super) fn give(&mut self, chunk: Chunk, ring: &Submitter) {
-        let Some(entry) = self.slabs.get_mut(usize::from(chunk.slab)) else {
+        let Some(Some(slab)) = self.slabs.get_mut(usize::from(chunk.slab)) else {
             return;
         };
-        let Some(slab) = entry else { return };
         slab.free = if chunk.bytes as usize > self.bytes {
             slab.all
         } else {
@@ -139,18 +145,32 @@ impl Chunks {
         if slab.free != slab.all {
             return;
         }
-        if slab.registered {
+        let registered = slab.registered;
+        let kept = registered && self.slabs.iter().filter(|slab| is_idle(slab)).count() <= KEPT;
+        if !kept {
+            self.release(usize::from(chunk.slab), ring);
+        }
+    }
+
+    /// Gives back all that is not in use, when the ring has nothing to do.
+    pub(super) fn rest(&mut self, ring: &Submitter) {
+        while let Some(at) = self.slabs.iter().position(is_idle) {
+            self.release(at, ring);
+        }
+    }
+
+    fn release(&mut self, at: usize, ring: &Submitter) {
+        let Some(entry) = self.slabs.get_mut(at) else {
+            return;
+        };
+        if entry.as_ref().is_some_and(|slab| slab.registered) {
             let none = libc::iovec {
                 iov_base: std::ptr::null_mut(),
                 iov_len: 0,
             };
-            // SAFETY: an empty place; nothing is read through it.
-            let emptied =
-                unsafe { ring.register_buffers_update(u32::from(chunk.slab), &[none], None) };
-            if emptied.is_err() {
-                // Pinned pages hurt nobody; the next buffer here replaces them.
-                slab.registered = false;
-            }
+            // SAFETY: an empty place; nothing is read through it. Should it fail,
+            // pinned pages hurt nobody, and the next buffer here replaces them.
+            let _ = unsafe { ring.register_buffers_update(at as u32, &[none], None) };
         }
         *entry = None;
     }
@@ -170,4 +190,9 @@ impl Chunks {
     pub(super) fn leak(&mut self) {
         std::mem::forget(std::mem::take(&mut self.slabs));
     }
+}
+
+/// Whether a buffer is here and no chunk of it in use.
+fn is_idle(slab: &Option<Slab>) -> bool {
+    slab.as_ref().is_some_and(|slab| slab.free == slab.all)
 }

@@ -276,7 +276,7 @@ impl<'a> Pairing<'a> {
         }
         let mut job = self.job(XCOPY_OP_COPY, src, dst, ranges);
         (job.methods, job.flags) = (methods, job.flags | flags);
-        if self.random.chance(10) && job.methods == 0 {
+        if self.random.chance(25) {
             job.src = self.objects[src].borrowed;
             job.dst = self.objects[dst].borrowed;
         }
@@ -290,7 +290,7 @@ impl<'a> Pairing<'a> {
         let source = self.objects[src].model.clone();
         let ended = self.submit(std::slice::from_ref(&job), &[verdict])?;
         Self::check_claim(&job, known, &ended[0])
-            .map_err(|why| format!("{why}; methods {:#x}", job.methods))?;
+            .map_err(|why| format!("{why}; {}", describe(&job)))?;
         self.apply(dst, &job, verdict, &ended[0], &source)?;
         self.check_object(dst)
     }
@@ -388,14 +388,9 @@ impl<'a> Pairing<'a> {
         let ended = self.library.run(queue, jobs)?;
         for ((job, verdict), ended) in jobs.iter().zip(verdicts).zip(&ended) {
             expect::check(job, *verdict, ended).map_err(|why| {
-                let ranges = &job.ranges[..job.ranges.len().min(3)];
                 format!(
-                    "{why}; expected {verdict:?} of op {} flags {:#x} methods {:#x} with {} \
-                     ranges {ranges:?} on queue {queue}",
-                    job.op,
-                    job.flags,
-                    job.methods,
-                    job.ranges.len()
+                    "{why}; expected {verdict:?} of {} on queue {queue}",
+                    describe(job)
                 )
             })?;
         }
@@ -437,4 +432,16 @@ impl<'a> Pairing<'a> {
             ranges,
         }
     }
+}
+
+/// A request in short.
+fn describe(job: &Job) -> String {
+    format!(
+        "op {} flags {:#x} methods {:#x} with {} ranges, the first {:?}",
+        job.op,
+        job.flags,
+        job.methods,
+        job.ranges.len(),
+        &job.ranges[..job.ranges.len().min(3)]
+    )
 }

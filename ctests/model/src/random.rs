@@ -47,7 +47,7 @@ pub fn stamp(bytes: &mut [u8], object: u64, generation: u64, offset: u64) {
     let mut at = 0;
     while at < bytes.len() {
         let position = offset + at as u64;
-        let word = mix(seed ^ mix(position / 512) ^ (position % 512) / 8).to_le_bytes();
+        let word = mix(seed ^ mix(position / 512) ^ ((position % 512) / 8)).to_le_bytes();
         let skip = (position % 8) as usize;
         let n = (8 - skip).min(bytes.len() - at);
         bytes[at..at + n].copy_from_slice(&word[skip..skip + n]);

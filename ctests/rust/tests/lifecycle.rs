@@ -157,9 +157,11 @@ fn progress_only_grows_and_statistics_agree() {
         assert_eq!(f.rig.remote.progress(whole.user_data), Err(-libc::ENOENT));
         assert_eq!(f.rig.submit(&whole), 1);
         let (remote, user_data) = (f.rig.remote, whole.user_data);
+        let (first_look, looked) = std::sync::mpsc::channel();
         let watcher = std::thread::spawn(move || {
             let (mut last, mut looks) = (0, 0);
             while let Ok(progress) = remote.progress(user_data) {
+                let _ = first_look.send(());
                 assert_eq!(progress.bytes_total, SIZE as u64);
                 assert!(progress.bytes_copied >= last, "{progress:?} after {last}");
                 assert!(
@@ -171,6 +173,12 @@ fn progress_only_grows_and_statistics_agree() {
             }
             looks
         });
+        // Before it can end: a completion is only taken by the polls below.
+        assert_eq!(
+            looked.recv_timeout(Duration::from_secs(10)),
+            Ok(()),
+            "{model:?}"
+        );
         let mut done = Vec::new();
         let begun = Instant::now();
         while done.is_empty() {

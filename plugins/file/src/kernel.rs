@@ -1,10 +1,10 @@
-//! copy_file_range and sendfile: the calls, what they can do for a pair, and
-//! what their errors mean.
+//! copy_file_range: the call, what it can do for a pair, and what the errors of
+//! the kernel's copies mean.
 
 use crate::clone::{Judgement, Trial, trial};
 use crate::device::Device;
 use crate::fs::{block_of, errno, is_shared, size};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 use xcopy_abi::*;
 
 /// What a command did.
@@ -20,7 +20,8 @@ pub struct Moved {
 }
 
 impl Moved {
-    fn nothing(errno: i32) -> Moved {
+    /// Stopped before the first byte.
+    pub fn nothing(errno: i32) -> Moved {
         Moved {
             bytes: 0,
             through_host: false,
@@ -29,9 +30,20 @@ impl Moved {
         }
     }
 
-    fn stop(&mut self, errno: i32, judged: Judgement) {
+    /// Stopped where it is.
+    pub fn stop(&mut self, errno: i32, judged: Judgement) {
         self.errno = errno;
         self.stopped = Some(judged);
+    }
+
+    /// Takes back what a later failure says of a destination that was touched.
+    pub fn settled(mut self) -> Moved {
+        if self.bytes > 0
+            && let Some(judged) = &mut self.stopped
+        {
+            judged.flags &= !XCOPY_RESULT_UNTOUCHED;
+        }
+        self
     }
 }
 
@@ -108,12 +120,7 @@ pub fn copy_ranges(src: &Device, dst: &Device, range: &xcopy_range, only: bool) 
     } else if moved.stopped.is_none() && length < range.length {
         moved.stop(libc::EINVAL, misaligned(0));
     }
-    if moved.bytes > 0
-        && let Some(judged) = &mut moved.stopped
-    {
-        judged.flags &= !XCOPY_RESULT_UNTOUCHED;
-    }
-    moved
+    moved.settled()
 }
 
 /// Bytes of a range, in line with blocks at its start, that can be shared: whole
@@ -130,31 +137,8 @@ fn sharable(src: &Device, dst: &Device, range: &xcopy_range, block: u64) -> u64 
     }
 }
 
-/// Copies a range by sendfile.
-pub fn send(src: &Device, dst: &Device, range: &xcopy_range) -> Moved {
-    if range.length == 0 {
-        return Moved::nothing(libc::EINVAL);
-    }
-    let mut private = dst.private();
-    let out = match private.get(dst) {
-        Ok(fd) => fd.as_raw_fd(),
-        Err(errno) => return Moved::nothing(errno),
-    };
-    let mut moved = repeat(range.length, |done| {
-        let (from, to) = (range.src_offset + done, range.dst_offset + done);
-        call_send(src.fd, from, out, to, range.length - done)
-    });
-    moved.through_host = moved.bytes > 0;
-    if moved.bytes > 0
-        && let Some(judged) = &mut moved.stopped
-    {
-        judged.flags &= !XCOPY_RESULT_UNTOUCHED;
-    }
-    moved
-}
-
 /// Calls until `length` bytes are moved: a short answer is usual.
-fn repeat(length: u64, mut call: impl FnMut(u64) -> Result<u64, i32>) -> Moved {
+pub fn repeat(length: u64, mut call: impl FnMut(u64) -> Result<u64, i32>) -> Moved {
     let mut moved = Moved {
         bytes: 0,
         through_host: false,
@@ -195,21 +179,6 @@ fn call_ranges(src: RawFd, from: u64, dst: RawFd, to: u64, length: u64) -> Resul
             0_u32,
         )
     };
-    u64::try_from(n).map_err(|_| errno())
-}
-
-/// `out` is an open file of our own: nobody else moves its position.
-fn call_send(src: RawFd, from: u64, out: RawFd, to: u64, length: u64) -> Result<u64, i32> {
-    let (Ok(mut from), Ok(to)) = (i64::try_from(from), i64::try_from(to)) else {
-        return Err(libc::EFBIG);
-    };
-    // SAFETY: takes numbers only; a bad fd or place is an error.
-    if unsafe { libc::lseek64(out, to, libc::SEEK_SET) } != to {
-        return Err(errno());
-    }
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
-    // SAFETY: the kernel reads and writes the position, which lives for the call.
-    let n = unsafe { libc::sendfile64(out, src, &raw mut from, length) };
     u64::try_from(n).map_err(|_| errno())
 }
 

@@ -16,6 +16,7 @@ mod clone;
 mod device;
 mod fs;
 mod kernel;
+mod send;
 #[cfg(test)]
 mod tests;
 
@@ -181,7 +182,7 @@ unsafe extern "C" fn probe(
             Ok(verdict) => verdict,
             Err(errno) => return -errno,
         };
-        let found = [reflink, range_verdict(src, dst), send_verdict(src, dst)];
+        let found = [reflink, range_verdict(src, dst), send_verdict(src)];
         for (at, verdict) in found.into_iter().take(n as usize).enumerate() {
             // SAFETY: the core's array of `n`, of the stride checked above.
             unsafe {
@@ -262,12 +263,7 @@ fn range_verdict(src: &Device, dst: &Device) -> xcopy_verdict {
     verdict
 }
 
-fn send_verdict(src: &Device, dst: &Device) -> xcopy_verdict {
-    if !dst.by_path {
-        let text = "sendfile writes at the file position, which a borrowed fd shares with its \
-                    owner; open the destination by its path";
-        return refused(XCOPY_REASON_NOT_SUPPORTED, text);
-    }
+fn send_verdict(src: &Device) -> xcopy_verdict {
     let mut verdict = xcopy_verdict {
         usable: 1,
         limits: moved_limits(),
@@ -358,7 +354,7 @@ fn run(command: &xcopy_cmd) -> Moved {
             let only = command.flags & XCOPY_CMD_OFFLOAD_ONLY != 0;
             kernel::copy_ranges(src, dst, range, only)
         }
-        XCOPY_METHOD_SENDFILE => kernel::send(src, dst, range),
+        XCOPY_METHOD_SENDFILE => send::send(src, dst, range),
         _ => match clone_range(src.fd, dst.fd, range) {
             Ok(()) => Moved {
                 bytes: range.length,

@@ -414,8 +414,10 @@ fn devices_open_and_are_judged() {
         (0, XCOPY_REASON_PERMISSION)
     );
     assert!(text(&verdict.text).contains("ro=1"));
+    // One end alone is asked for tokens.
+    assert_eq!(probe(&plugin, a, ptr::null_mut()).usable, 1);
     assert_eq!(
-        probe(&plugin, a, ptr::null_mut()).reason,
+        probe(&plugin, ptr::null_mut(), ptr::null_mut()).reason,
         XCOPY_REASON_WRONG_DEVICE
     );
 

@@ -69,7 +69,7 @@ fn fill(src: &Path, dst: &Path, method: u16, queue: usize) -> Result<(), Stop> {
         format!("not on the write side, {}", what())
     })?;
     let (done, copied) = (completion.bytes_done, completion.bytes_copied);
-    hold(done > 0 && done <= copied && copied < LENGTH, what)?;
+    hold(done <= copied && copied < LENGTH, what)?;
     hold(ended.report.untouched_from >= copied, what)?;
 
     let found = contents(&file)?;
@@ -91,7 +91,7 @@ fn fill(src: &Path, dst: &Path, method: u16, queue: usize) -> Result<(), Stop> {
         // One command at a time: what is there ends where the prefix does.
         let end = (start + done).max(1 << 20);
         let there = found.len() as u64;
-        hold(copied == done && there == end, || {
+        hold(done > 0 && copied == done && there == end, || {
             format!("ends at {there}, {}", what())
         })?;
     }

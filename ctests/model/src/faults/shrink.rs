@@ -23,7 +23,7 @@ pub fn before(places: &Places, _seed: u64) -> Result<(), Stop> {
             usable(&library, open(&library, &from, &to)?)?
         };
         for method in (0..16).filter(|method| mask >> method & 1 == 1) {
-            for queue in 0..QUEUES.len() {
+            for (queue, shape) in QUEUES.iter().enumerate() {
                 let left = 5 * (1 << 20) + 4097;
                 let (file, source) = stamped(&from, 61, LENGTH)?;
                 let (out, _) = stamped(&to, 62, 4096)?;
@@ -40,7 +40,7 @@ pub fn before(places: &Places, _seed: u64) -> Result<(), Stop> {
                 hold(side == XCOPY_CPL_ERR_ON_READ, what)?;
                 let done = completion.bytes_done;
                 hold(done <= left && completion.bytes_copied <= left, what)?;
-                if QUEUES[queue].1 == 1 && method != XCOPY_METHOD_REFLINK {
+                if shape.1 == 1 && method != XCOPY_METHOD_REFLINK {
                     hold(done == left, || format!("not up to the end, {}", what()))?;
                 }
                 let found = contents(&out)?;
