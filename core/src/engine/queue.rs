@@ -407,11 +407,12 @@ impl Queue {
     /// Hands out what is ready, as far as there are places.
     #[inline]
     fn take_ready(&mut self) {
-        // SAFETY: the owner's, borrowed for the test.
-        while !self.ready.is_empty()
-            && unsafe { (*self.shared.straight()).places.left() }
-            && let Some(index) = self.ready.pop()
-        {
+        while !self.ready.is_empty() {
+            // SAFETY: the owner's, borrowed for the test.
+            let left = unsafe { (*self.shared.straight()).places.left() };
+            let Some(index) = left.then(|| self.ready.pop()).flatten() else {
+                break;
+            };
             self.take(index);
         }
     }

@@ -142,9 +142,10 @@ impl Queue {
             let request = unsafe { &*at.cast::<xcopy_request>() };
             let word = PairIndex::word(request.src, request.dst);
             // SAFETY: the owner's, and not borrowed otherwise until the next turn,
-            // but for the cold calls, after which it is not used again. `last` and
-            // `PairIndex` hold indices of pairs, which have a way each.
+            // but for the cold calls, after which it is not used again.
             let room = unsafe { &mut *straight };
+            // SAFETY: `last` and `PairIndex` hold indices of pairs, which have a
+            // way each.
             let mut way = unsafe { known(&room.ways, pair) };
             if way.word != word {
                 let Some(found) = self.index.find(word) else {

@@ -6,7 +6,7 @@ use std::process::Command;
 #[test]
 fn a_short_run_passes() {
     let output = Command::new(env!("CARGO_BIN_EXE_xcopy-model"))
-        .args(["--ops", "7200", "--seed", "7"])
+        .args(["--ops", "3600", "--seed", "7"])
         .output()
         .expect("the program runs");
     let text = String::from_utf8_lossy(&output.stdout);

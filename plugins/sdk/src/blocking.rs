@@ -25,7 +25,9 @@ impl<P: Blocking> Table<P> {
 ///
 /// # Safety
 /// `host` is NULL or the core's table, valid for the life of the process.
-pub unsafe extern "C" fn init_blocking<P: Blocking>(host: *const xcopy_host) -> *const xcopy_plugin {
+pub unsafe extern "C" fn init_blocking<P: Blocking>(
+    host: *const xcopy_host,
+) -> *const xcopy_plugin {
     // SAFETY: the caller's word.
     unsafe { answer(host, Table::<P>::TABLE) }
 }

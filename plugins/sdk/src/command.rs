@@ -25,7 +25,10 @@ pub enum Operation<'a, D> {
         ranges: &'a [xcopy_range],
     },
     /// Make the ranges (dst_offset, length) read as zeroes.
-    Zero { dst: &'a D, ranges: &'a [xcopy_range] },
+    Zero {
+        dst: &'a D,
+        ranges: &'a [xcopy_range],
+    },
     /// Make durable what was written.
     Flush { dst: &'a D },
     /// Fill the buffer from this offset on.
@@ -122,7 +125,8 @@ impl<'a, D> Command<'a, D> {
 
     /// What it asks for.
     pub fn operation(&mut self) -> Operation<'_, D> {
-        self.known().unwrap_or(Operation::Unknown(self.raw().op))
+        let op = self.raw().op;
+        self.known().unwrap_or(Operation::Unknown(op))
     }
 
     fn known(&mut self) -> Option<Operation<'_, D>> {
@@ -151,7 +155,10 @@ impl<'a, D> Command<'a, D> {
                     dst: dst()?,
                     ranges,
                 },
-                XCOPY_CMD_ZERO => Operation::Zero { dst: dst()?, ranges },
+                XCOPY_CMD_ZERO => Operation::Zero {
+                    dst: dst()?,
+                    ranges,
+                },
                 XCOPY_CMD_FLUSH => Operation::Flush { dst: dst()? },
                 XCOPY_CMD_READ => {
                     let (at, len) = buffer()?;

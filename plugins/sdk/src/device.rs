@@ -17,8 +17,11 @@ impl<'a> Description<'a> {
     /// # Safety
     /// As the contract has it for `open`'s `desc`, for the time of `'a`.
     pub(crate) unsafe fn new(desc: *const xcopy_device_desc) -> Option<Description<'a>> {
-        // SAFETY: NULL or the core's; `size` is what every version has.
-        let size = unsafe { (&raw const (*desc.as_ref()?).size).read() };
+        if desc.is_null() {
+            return None;
+        }
+        // SAFETY: the core's, and every version begins with its size.
+        let size = unsafe { (*desc).size };
         if (size as usize) < size_of::<xcopy_device_desc>() {
             return None;
         }
@@ -214,7 +217,7 @@ pub(crate) fn put_text(field: &mut [c_char], text: &str) {
 /// # Safety
 /// `handle` is NULL or what `open` of a plugin with devices `D` gave, and stays
 /// open for `'a`.
-pub(crate) unsafe fn device_of<'a, D>(handle: *mut c_void, _: PhantomData<&'a D>) -> Option<&'a D> {
+pub(crate) unsafe fn device_of<D>(handle: *mut c_void, _: PhantomData<&D>) -> Option<&D> {
     // SAFETY: the caller's word.
     unsafe { handle.cast::<Held<D>>().as_ref() }.map(|held| &held.device)
 }

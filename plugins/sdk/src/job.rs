@@ -1,7 +1,7 @@
 //! A command that a queue took, with the duty to end it.
 
 use crate::command::{Command, Operation};
-use crate::errno::EIO;
+use crate::errno::{EFAULT, EIO};
 use crate::failure::{Failure, Outcome, result_of};
 use crate::sink::Sink;
 use std::marker::PhantomData;
@@ -15,7 +15,8 @@ use xcopy_abi::xcopy_cmd;
 pub struct JobId(pub(crate) usize);
 
 /// A command that was taken. It ends exactly once: by [`Job::end`], from any
-/// thread, or as failed with EIO when it is dropped.
+/// thread, or as failed when it is dropped: with EIO, or EFAULT
+/// by a panic.
 pub struct Job<D> {
     command: NonNull<xcopy_cmd>,
     sink: Arc<Sink>,
@@ -84,7 +85,8 @@ impl<D> Job<D> {
 
 impl<D> Drop for Job<D> {
     fn drop(&mut self) {
-        self.finish(Err(Failure::new(EIO)));
+        let errno = if self.sink.is_broken() { EFAULT } else { EIO };
+        self.finish(Err(Failure::new(errno)));
     }
 }
 

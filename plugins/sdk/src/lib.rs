@@ -10,7 +10,7 @@
 //!
 //! One line makes it a plugin that the core loads, in a cdylib:
 //!
-//! ```ignore
+//! ```text
 //! xcopy_plugin_sdk::export!(xcopy_plugin_sdk::init_blocking::<MyPlugin>);
 //! ```
 //!
@@ -44,6 +44,8 @@ mod plugin;
 mod queued;
 mod sink;
 mod table;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 pub use blocking::init_blocking;

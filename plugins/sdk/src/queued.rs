@@ -5,7 +5,7 @@ use crate::job::{Job, JobId};
 use crate::plugin::{QueueOptions, Queued};
 use crate::sink::Sink;
 use crate::table::{PANICKED, State, answer, state_of, table};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
 use std::os::fd::AsRawFd;
@@ -78,6 +78,7 @@ impl<P: Queued> Held<P> {
                 queue.as_mut().map(|queue| call(&state.plugin, queue))
             });
             answer.unwrap_or_else(|| {
+                self.sink.break_down();
                 // Dropping the queue drops its jobs, which fails them.
                 guard((), || {
                     if let Ok(mut queue) = self.queue.try_borrow_mut() {
@@ -158,8 +159,10 @@ unsafe extern "C" fn submit<P: Queued>(
         if commands.is_null() {
             return -EINVAL;
         }
-        held.with(|plugin, queue| {
-            let mut taken = 0;
+        // Outside of the call: a job that the plugin panicked with was taken, and
+        // ended by its Drop.
+        let taken = Cell::new(0);
+        let answer = held.with(|plugin, queue| {
             for index in 0..n as usize {
                 // SAFETY: n pointers to commands, valid until they end.
                 let Some(command) = NonNull::new(unsafe { *commands.add(index) }) else {
@@ -168,19 +171,22 @@ unsafe extern "C" fn submit<P: Queued>(
                 // SAFETY: taken now, or given back below.
                 let job = unsafe { Job::<P::Device>::new(command, held.sink.clone()) };
                 let offered = job.id();
-                match plugin.submit(queue, job) {
-                    Ok(()) => taken += 1,
-                    Err(job) if job.id() == offered => {
-                        job.give_back();
-                        break;
-                    }
-                    // It kept this one and gave an older one back, which was
-                    // taken: dropping fails it.
-                    Err(_) => taken += 1,
+                taken.set(taken.get() + 1);
+                // An older one that is given back was taken: dropping fails it.
+                if let Err(job) = plugin.submit(queue, job)
+                    && job.id() == offered
+                {
+                    job.give_back();
+                    taken.set(taken.get() - 1);
+                    break;
                 }
             }
-            taken
-        })
+            0
+        });
+        match taken.get() {
+            0 => answer,
+            taken => taken,
+        }
     })
 }
 

@@ -3,7 +3,7 @@
 
 use crate::host;
 use std::cell::{Cell, UnsafeCell};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 use xcopy_abi::{xcopy_host_queue, xcopy_result};
 
@@ -22,6 +22,8 @@ pub(crate) struct Sink {
     local: UnsafeCell<Local>,
     /// After queue_destroy the core's queue must not be used.
     closed: RwLock<bool>,
+    /// The plugin panicked.
+    broken: AtomicBool,
 }
 
 // SAFETY: `queue` is opaque and may be named to `complete` on any thread; `local`
@@ -54,6 +56,7 @@ impl Sink {
                 senses: Vec::new(),
             }),
             closed: RwLock::new(false),
+            broken: AtomicBool::new(false),
         }
     }
 
@@ -108,6 +111,16 @@ impl Sink {
             // waits for the lock before it returns.
             unsafe { complete(self.queue, &result, size_of::<xcopy_result>(), 1) };
         }
+    }
+
+    /// The plugin panicked.
+    pub(crate) fn break_down(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what fails now fails by a panic.
+    pub(crate) fn is_broken(&self) -> bool {
+        std::thread::panicking() || self.broken.load(Ordering::Relaxed)
     }
 
     /// From now on what ends is swallowed.

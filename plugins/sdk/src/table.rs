@@ -129,11 +129,9 @@ unsafe extern "C" fn open<P: Plugin>(
         let Some((state, desc)) = both else {
             return -EINVAL;
         };
-        // SAFETY: NULL or the core's struct, whose size the core set.
-        let room = match unsafe { props.as_ref() } {
-            Some(props) => props.size as usize >= size_of::<xcopy_device_props>(),
-            None => false,
-        };
+        // SAFETY: NULL, or the core's struct, whose size the core set.
+        let room = !props.is_null()
+            && unsafe { (*props).size } as usize >= size_of::<xcopy_device_props>();
         if device.is_null() || !room {
             return -EINVAL;
         }
