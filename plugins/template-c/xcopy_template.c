@@ -55,7 +55,7 @@ static void *at(struct disk *disk, uint64_t start, uint64_t len) {
 /* Success only for what certainly happened: a lost answer is an error. */
 static int disk_execute(void *state, struct xcopy_cmd *cmd, struct xcopy_result *result) {
     (void)state;
-    *result = (struct xcopy_result){.cookie = cmd->cookie, .bytes = cmd->bytes};
+    *result = (struct xcopy_result){.cookie = cmd->cookie};
     for (uint32_t i = 0; i < cmd->nranges && cmd->op != XCOPY_CMD_FLUSH; i++) {
         struct xcopy_range r = cmd->ranges[i];
         int reads = cmd->op == XCOPY_CMD_COPY || cmd->op == XCOPY_CMD_READ;
@@ -66,6 +66,7 @@ static int disk_execute(void *state, struct xcopy_cmd *cmd, struct xcopy_result 
             return -EINVAL;
         (void)(cmd->op == XCOPY_CMD_ZERO ? memset(to, 0, r.length) : memmove(to, from, r.length));
     }
+    result->bytes = cmd->bytes;
     return 0;
 }
 

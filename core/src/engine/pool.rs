@@ -1,6 +1,7 @@
 //! The bounded pool: everything that blocks runs here, never on a caller.
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use nix::sys::signal::{SigSet, SigmaskHow};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
@@ -81,10 +82,12 @@ impl Pool {
         }
         let (receiver, hook) = (self.receiver.clone(), self.hook);
         let (idle, busy) = (self.idle.clone(), self.busy.clone());
+        // Blocked before the thread exists: it inherits the mask, and the process's
+        // signals belong to the caller's threads from the first instruction on.
+        let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
         let spawned = std::thread::Builder::new()
             .name("xcopy-pool".into())
             .spawn(move || {
-                block_signals();
                 let hook = hook;
                 if let Some(function) = hook.hook {
                     // SAFETY: the caller gave the function for exactly this call.
@@ -100,6 +103,9 @@ impl Pool {
                     busy.fetch_sub(1, Ordering::Relaxed);
                 }
             });
+        if let Ok(before) = before {
+            let _ = before.thread_set_mask();
+        }
         match spawned {
             Ok(thread) => threads.push(thread),
             Err(_) => return started > 0,
@@ -118,9 +124,4 @@ impl Pool {
             }
         }
     }
-}
-
-/// The process's signals belong to the caller's threads.
-fn block_signals() {
-    let _ = nix::sys::signal::SigSet::all().thread_block();
 }

@@ -477,7 +477,9 @@ fn launch(
         // Once more: a plugin may have used the last ones up.
         (*command).op = way.order as u16;
         (*command).method = (way.order >> 16) as u16;
-        (*command).flags = request.flags >> 3 & XCOPY_CMD_SET_HOST_BEHAVIOR;
+        // NO_FALLBACK is bit 0, OFFLOAD_ONLY is bit 3; so is a method not named.
+        (*command).flags = request.flags >> 3 & XCOPY_CMD_SET_HOST_BEHAVIOR
+            | (request.flags | u32::from(request.methods == 0)) << 3 & XCOPY_CMD_OFFLOAD_ONLY;
         (*command).src = way.src;
         (*command).dst = way.dst;
         (*command).ranges = range;

@@ -2,6 +2,7 @@
 //! tag, and deals the translated items out to the headers they belong to.
 
 use crate::items::{Items, scan};
+use crate::map;
 use crate::prose;
 use std::path::{Path, PathBuf};
 
@@ -54,7 +55,8 @@ pub fn outputs(root: &Path) -> Result<Vec<Output>, String> {
             path: "include/xcopy.h",
             text: prose::surface(&text),
         });
-        let text = prose::map(&capi_items.functions);
+        let frozen = map::frozen(root)?;
+        let text = map::text(&capi_items.functions, &frozen, env!("CARGO_PKG_VERSION"))?;
         outputs.push(Output {
             path: "core/xcopy.map",
             text,

@@ -11,6 +11,7 @@ mod args;
 mod emit;
 mod items;
 mod manual;
+mod map;
 mod prose;
 #[path = "../../../bindings/cli/src/size.rs"]
 mod size;

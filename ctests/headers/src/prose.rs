@@ -168,19 +168,3 @@ extern \"C\" {{
 "
     )
 }
-
-/// The version script: one node for the minor version, nothing else visible.
-pub fn map(functions: &[String]) -> String {
-    let mut names: Vec<&str> = functions.iter().map(String::as_str).collect();
-    names.sort_unstable();
-    let mut text = String::from(
-        "# Symbols of libxcopy.so.0. A released node is frozen: new functions get a new one.\n\
-         # Generated from core/src/capi by `cargo run -p xcopy-headers`.\n\
-         LIBXCOPY_0.1 {\n    global:\n",
-    );
-    for name in names {
-        text.push_str(&format!("        {name};\n"));
-    }
-    text.push_str("    local:\n        *;\n};\n");
-    text
-}

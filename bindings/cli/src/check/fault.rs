@@ -93,4 +93,17 @@ mod tests {
             assert!(fault.advice().len() > 20, "{}", fault.id());
         }
     }
+    #[test]
+    fn the_vendors_page_lists_them_all() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/README.md");
+        let page = std::fs::read_to_string(page).expect("the page");
+        let listed: Vec<&str> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+            .map(|row| row.0)
+            .collect();
+        for fault in Fault::ALL {
+            assert!(listed.contains(&fault.id()), "{}", fault.id());
+        }
+    }
 }

@@ -145,17 +145,17 @@ extern "C" {
 /* Make what was written to `dst` durable. */
 #define XCOPY_CMD_FLUSH 3
 
-/* Read ranges[0] (src_offset, length) of `src` into `buffer`. */
+/* Read `ranges[0]` (src_offset, length) of `src` into `buffer`. */
 #define XCOPY_CMD_READ 4
 
-/* Write `buffer` to ranges[0] (dst_offset, length) of `dst`. */
+/* Write `buffer` to `ranges[0]` (dst_offset, length) of `dst`. */
 #define XCOPY_CMD_WRITE 5
 
-/* Make one token for ranges[0] (src_offset, length) of `src`; put it in `token`. */
+/* Make one token for `ranges[0]` (src_offset, length) of `src`; put it in `token`. */
 #define XCOPY_CMD_TOKEN_CREATE 6
 
 /*
- * Write ranges[0] of the token `token` to `dst`; src_offset counts bytes into
+ * Write `ranges[0]` of the token `token` to `dst`; src_offset counts bytes into
  * this token.
  */
 #define XCOPY_CMD_TOKEN_WRITE 7
@@ -479,7 +479,7 @@ struct xcopy_host {
 /* One method of a plugin. */
 struct xcopy_plugin_method {
     /*
-     * Its name, [a-z][a-z0-9_]*, at most 31 characters. The names of the fixed
+     * Its name, `[a-z][a-z0-9_]*`, at most 31 characters. The names of the fixed
      * methods have their fixed numbers; any other is given a free one.
      */
     const char *name;
@@ -511,7 +511,7 @@ struct xcopy_plugin {
     uint32_t struct_size;
     /* XCOPY_ABI_VERSION that the plugin was compiled with. */
     uint32_t abi_version;
-    /* [a-z][a-z0-9_]*, at most 31 characters; the file is libxcopy_NAME.so. */
+    /* `[a-z][a-z0-9_]*`, at most 31 characters; the file is libxcopy_NAME.so. */
     const char *name;
     /* The plugin's own version. */
     const char *version;
