@@ -11,15 +11,15 @@
 
 enum { REQUESTS = 3000, IN_FLIGHT = 32, STORM_US = 500 };
 
-static volatile sig_atomic_t alarms, strangers;
+static int alarms, strangers;
 static __thread volatile sig_atomic_t ours;
 
 static void on_alarm(int number)
 {
     (void)number;
-    alarms++;
+    __atomic_fetch_add(&alarms, 1, __ATOMIC_RELAXED);
     if (!ours)
-        strangers++;
+        __atomic_fetch_add(&strangers, 1, __ATOMIC_RELAXED);
 }
 
 static long now_ms(void)

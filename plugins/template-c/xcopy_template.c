@@ -28,8 +28,7 @@ static int disk_open(void *state, const struct xcopy_device_desc *desc, void **d
         strcpy(props->text, "give a size in bytes, a multiple of 512, that memory has room for");
         return legal ? -ENOMEM : -EINVAL;
     }
-    disk->size = props->size_bytes = size;
-    props->block_size = BLOCK;
+    props->block_size = BLOCK, props->size_bytes = disk->size = size;
     *device = disk;
     return 0;
 }

@@ -107,9 +107,9 @@ impl Queue {
             refuse_finding(finding).and_then(|()| check_bounds(pair, slot.op, &source, &hull));
         if let Err(error) = checked {
             let reason = match finding {
-                crate::plan::Finding::Clean | crate::plan::Finding::Overflow { .. } => {
-                    XCOPY_REASON_BOUNDS
-                }
+                crate::plan::Finding::Clean
+                | crate::plan::Finding::Empty { .. }
+                | crate::plan::Finding::Overflow { .. } => XCOPY_REASON_BOUNDS,
                 _ => XCOPY_REASON_OVERLAP,
             };
             self.context.log(XCOPY_LOG_INFO, &error.message);

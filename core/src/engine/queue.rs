@@ -313,7 +313,7 @@ impl Queue {
             return;
         }
         shared.open_mailbox();
-        while let Some(letter) = shared.next_mail() {
+        for letter in shared.take_mail() {
             match letter {
                 Mail::Route { route, result } => self.on_route(route, result),
                 Mail::Chore {
@@ -324,7 +324,10 @@ impl Queue {
                 } => {
                     self.on_chore(slot, seq, status, flags);
                 }
-                Mail::Cancel => self.cancel_asked(),
+                Mail::Cancel => {
+                    shared.open_cancel();
+                    self.cancel_asked();
+                }
                 Mail::Closed(device) => self.on_closed(&device),
             }
         }

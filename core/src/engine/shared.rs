@@ -163,6 +163,8 @@ pub struct QueueShared {
     ringer: Ringer,
     mail_node: u32,
     mail_posted: AtomicBool,
+    /// A cancel letter is in the mailbox.
+    cancel_posted: AtomicBool,
     mailbox: Mutex<VecDeque<Mail>>,
     senses: Senses,
     /// Commands that ended on the owner's thread, in order.
@@ -199,6 +201,7 @@ impl QueueShared {
             ringer,
             mail_node: window,
             mail_posted: AtomicBool::new(false),
+            cancel_posted: AtomicBool::new(false),
             mailbox: Mutex::default(),
             senses: Mutex::default(),
             ended: IndexRing::new(window),
@@ -408,12 +411,10 @@ impl QueueShared {
         self.mail_posted.swap(false, Ordering::AcqRel);
     }
 
-    /// The next letter; the owner only.
-    pub fn next_mail(&self) -> Option<Mail> {
-        self.mailbox
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .pop_front()
+    /// The letters there are now, and no later ones, so that a busy sender cannot
+    /// hold the owner; the owner only.
+    pub fn take_mail(&self) -> VecDeque<Mail> {
+        std::mem::take(&mut *self.mailbox.lock().unwrap_or_else(|e| e.into_inner()))
     }
 
     /// Tells the owner that a device was closed.
@@ -449,10 +450,17 @@ impl QueueShared {
                 asked += 1;
             }
         }
-        if asked > 0 {
+        // One letter stands for all that were asked before it is opened: a storm
+        // of cancels must not outrun the owner.
+        if asked > 0 && !self.cancel_posted.swap(true, Ordering::AcqRel) {
             self.send(Mail::Cancel);
         }
         asked
+    }
+
+    /// Opens a cancel letter; the owner only, before it looks at the slots.
+    pub fn open_cancel(&self) {
+        self.cancel_posted.swap(false, Ordering::AcqRel);
     }
 
     /// How far the first request with `user_data` is.
