@@ -34,6 +34,7 @@ mod system;
 mod tries;
 mod wire;
 
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileTypeExt;
@@ -140,6 +141,23 @@ fn claim(specs: &[String]) -> Result<Option<Context>> {
     Ok(Some(context))
 }
 
+/// Settings by which malloc counts what is in use, and not what the C library
+/// keeps at hand for each thread.
+fn tunables() -> OsString {
+    let mut all = std::env::var_os("GLIBC_TUNABLES").unwrap_or_default();
+    for setting in [
+        "glibc.malloc.arena_max=1",
+        "glibc.malloc.tcache_count=0",
+        "glibc.pthread.stack_cache_size=0",
+    ] {
+        if !all.is_empty() {
+            all.push(":");
+        }
+        all.push(setting);
+    }
+    all
+}
+
 fn run_part(
     args: &PluginsArgs,
     file: &Path,
@@ -156,6 +174,7 @@ fn run_part(
         .arg(scratch)
         .arg("--check")
         .arg(file)
+        .env("GLIBC_TUNABLES", tunables())
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     for spec in &args.spec {
