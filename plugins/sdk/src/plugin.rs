@@ -36,7 +36,7 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     /// Drop. May block, any thread.
     fn open(&self, device: &Description<'_>) -> Result<Opened<Self::Device>, Failure>;
 
-    /// Judges METHODS[method] for a pair. One end is None when the question is
+    /// Judges `METHODS[method]` for a pair. One end is None when the question is
     /// about tokens. An error says that no verdict could be found now. May
     /// block, any thread.
     fn probe(
