@@ -162,7 +162,7 @@ fn block(fd: RawFd, dev: (u32, u32), node: Option<BlockNode>, name: &str) -> Res
         },
     };
     let identity = match &node {
-        Some(node) => behind_loop(fd, dev, node.offset).unwrap_or(Identity {
+        Some(node) => behind_loop(fd, node.whole, node.offset).unwrap_or(Identity {
             storage: disk(node.whole),
             offset: node.offset,
         }),
@@ -283,12 +283,13 @@ const LOOP_MAJOR: u32 = 7;
 const LOOP_GET_STATUS64: libc::c_ulong = 0x4c05;
 
 /// A loop device is its backing file, from an offset on: copies between the two
-/// overlap. None for every other device, and for one that has no file.
-fn behind_loop(fd: RawFd, dev: (u32, u32), offset: u64) -> Option<Identity> {
+/// overlap. So is a partition of one: the driver answers there too. None for every
+/// other disk, and for one that has no file.
+fn behind_loop(fd: RawFd, whole: (u32, u32), offset: u64) -> Option<Identity> {
     // `struct loop_info64` of <linux/loop.h>: 232 bytes, in 64-bit words up to
     // the size limit: device, inode, rdevice, offset.
     let mut info = [0u64; 29];
-    if dev.0 != LOOP_MAJOR {
+    if whole.0 != LOOP_MAJOR {
         return None;
     }
     // SAFETY: the kernel writes one loop_info64, which `info` has room for.

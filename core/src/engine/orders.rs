@@ -168,6 +168,8 @@ impl Queue {
                 None => -libc::ENOSYS,
             };
             if status != 0 && result.status == 0 {
+                // A failure without further detail: nothing is known to be done.
+                result.bytes = 0;
                 result.status = status;
             }
             result.cookie = cookie;
