@@ -166,7 +166,14 @@ fn cached(fd: RawFd, span: Span) -> Option<bool> {
 const SYS_CACHESTAT: libc::c_long = 451;
 
 fn cachestat(fd: RawFd, span: Span) -> Option<bool> {
-    let range = [span.start as u64, span.len as u64];
+    cached_pages(fd, span.start as u64, span.len as u64).map(|pages| pages > 0)
+}
+
+/// How many pages of a range are in the page cache; `None` if the kernel will
+/// not say (before Linux 6.5). Reads nothing, where a read with RWF_NOWAIT would
+/// begin to.
+pub fn cached_pages(fd: RawFd, offset: u64, length: u64) -> Option<u64> {
+    let range = [offset, length];
     // nr_cache, nr_dirty, nr_writeback, nr_evicted, nr_recently_evicted
     let mut counts = [0_u64; 5];
     // SAFETY: the kernel reads two and writes five 64-bit numbers behind the
@@ -180,7 +187,7 @@ fn cachestat(fd: RawFd, span: Span) -> Option<bool> {
             0 as libc::c_uint,
         )
     };
-    (answer == 0).then(|| counts[0] > 0)
+    (answer == 0).then_some(counts[0])
 }
 
 fn mincore(fd: RawFd, span: Span) -> Option<bool> {

@@ -181,17 +181,13 @@ impl HostRing {
         let Some(Some(job)) = self.jobs.get_mut(index as usize) else {
             return;
         };
-        if piece.step == Step::Read
-            && !job.gave_up(piece.at)
-            && let Some(read_by) = piece.read_so_far(result).next_read(result)
-        {
-            match (piece.read_by, read_by) {
-                (_, ReadBy::Direct) => job.cold = true,
+        if !job.gave_up(piece.at) && piece.is_left_to_cache(result) {
+            if result < 0 {
                 // It takes no direct reads, or not these: do not ask again.
-                (ReadBy::Direct, ReadBy::Cache) if result < 0 => job.copy.direct_src = None,
-                _ => {}
+                job.copy.direct_src = None;
             }
-            piece.read_by = read_by;
+            piece.read += result.max(0) as u32;
+            piece.read_by = ReadBy::Cache;
             return self.issue(at, false);
         }
         let transient = matches!(-result, libc::EINTR | libc::EAGAIN | libc::ECANCELED);
@@ -205,8 +201,7 @@ impl HostRing {
             Step::Read => {
                 match result {
                     0 => piece.error = Some((libc::EIO, Side::Read)),
-                    1.. if piece.read_by == ReadBy::CacheOnly => job.cold = false,
-                    1.. => {}
+                    1.. => piece.read = (piece.read + result as u32).min(piece.want),
                     error => piece.error = Some((-error, Side::Read)),
                 }
                 if piece.error.is_some() {

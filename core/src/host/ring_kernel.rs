@@ -17,10 +17,9 @@ pub(super) fn entry_of(
     let (from, to) = (copy.src_offset + piece.at, copy.dst_offset + piece.at);
     Some(match piece.step {
         Step::Read => {
-            let (fd, flags) = match (piece.read_by, copy.direct_src) {
-                (ReadBy::Direct, Some(fd)) => (fd, 0),
-                (ReadBy::CacheOnly, _) => (copy.src, libc::RWF_NOWAIT),
-                _ => (copy.src, 0),
+            let fd = match (piece.read_by, copy.direct_src) {
+                (ReadBy::Direct, Some(fd)) => fd,
+                _ => copy.src,
             };
             let part = memory.wrapping_add(read as usize);
             let (fd, length) = (types::Fd(fd), piece.want - read);
@@ -28,12 +27,8 @@ pub(super) fn entry_of(
             match chunk.registered {
                 Some(buffer) => opcode::ReadFixed::new(fd, part, length, buffer)
                     .offset(offset)
-                    .rw_flags(flags)
                     .build(),
-                None => opcode::Read::new(fd, part, length)
-                    .offset(offset)
-                    .rw_flags(flags)
-                    .build(),
+                None => opcode::Read::new(fd, part, length).offset(offset).build(),
             }
         }
         Step::Write => {

@@ -152,7 +152,13 @@ fn goes_past_the_cache_and_agrees_with_it() {
         let mut copy = copy_of(&src, &dst, (0, 4096, length));
         copy.direct_src = Some(direct_src.as_raw_fd());
         copy.direct_dst = to_disk.then_some(direct_dst.as_raw_fd());
+        let cached = || crate::device::cached_pages(src.as_raw_fd(), 0, length);
+        let before = cached();
         let done = run_one(&mut ring, copy);
+        // Looking for pages must not read them in: only the tail is.
+        if let (Some(before), Some(after)) = (before, cached()) {
+            assert!(after <= before + 64, "{before} to {after} pages");
+        }
         assert_eq!((done.prefix, done.error), (length, None));
         let seen = contents(&dst);
         assert!(seen[4096..4096 + expected.len()] == expected[..]);

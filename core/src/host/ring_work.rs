@@ -2,6 +2,7 @@
 
 use super::ring_chunks::Chunk;
 use super::{Outcome, Side};
+use crate::device::cached_pages;
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 
@@ -44,8 +45,6 @@ impl RingCopy {
 /// How a piece is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadBy {
-    /// From the page cache, but only what is there.
-    CacheOnly,
     /// Past the page cache.
     Direct,
     /// Through the page cache.
@@ -138,7 +137,7 @@ impl Job {
     }
 
     /// The next piece, for a chunk of `room` bytes.
-    pub(super) fn next_piece(&self, index: u32, chunk: Chunk, small: usize) -> Piece {
+    pub(super) fn next_piece(&mut self, index: u32, chunk: Chunk, small: usize) -> Piece {
         let left = self.copy.length - self.next;
         let room = match self.wants_whole() {
             true => u64::from(chunk.bytes),
@@ -150,6 +149,15 @@ impl Job {
             // The rest, less than a block, goes through the page cache.
             want -= want % BLOCK;
         }
+        let read_by = match self.copy.direct_src {
+            Some(_)
+                if bypass && !is_cached(self.copy.src, self.copy.src_offset + self.next, want) =>
+            {
+                ReadBy::Direct
+            }
+            _ => ReadBy::Cache,
+        };
+        self.cold = read_by == ReadBy::Direct;
         Piece {
             job: index,
             at: self.next,
@@ -157,10 +165,7 @@ impl Job {
             read: 0,
             written: 0,
             step: Step::Read,
-            read_by: match self.copy.direct_src {
-                Some(_) if bypass => ReadBy::CacheOnly,
-                _ => ReadBy::Cache,
-            },
+            read_by,
             write_direct: bypass && self.copy.direct_dst.is_some(),
             tries: 0,
             chunk: Some(chunk),
@@ -191,34 +196,16 @@ impl Job {
 }
 
 impl Piece {
-    /// Takes what a read gave.
-    pub(super) fn read_so_far(&mut self, result: i32) -> &Piece {
-        if self.step == Step::Read && result > 0 {
-            self.read = (self.read + result as u32).min(self.want);
+    /// Whether the rest of what a read past the page cache answered is to be read
+    /// through it: after a refusal, and after a short read, which is the end of
+    /// the file or near to it.
+    pub(super) fn is_left_to_cache(&self, result: i32) -> bool {
+        if self.read_by != ReadBy::Direct || self.step != Step::Read {
+            return false;
         }
-        self
-    }
-
-    /// After a read of `result` (0: the end): what is left of the piece is read
-    /// in another way, if that helps.
-    pub(super) fn next_read(&self, result: i32) -> Option<ReadBy> {
-        let aligned = u64::from(self.read).is_multiple_of(BLOCK);
-        match (self.read_by, result) {
-            (ReadBy::CacheOnly, ..=-1) if -result == libc::EAGAIN && aligned => {
-                Some(ReadBy::Direct)
-            }
-            (ReadBy::CacheOnly | ReadBy::Direct, ..=-1) => match -result {
-                libc::EAGAIN | libc::EINVAL | libc::EOPNOTSUPP => Some(ReadBy::Cache),
-                _ => None,
-            },
-            // Short: the rest is not in the cache, or this is the end.
-            (ReadBy::CacheOnly, 1..) if self.read < self.want => Some(if aligned {
-                ReadBy::Direct
-            } else {
-                ReadBy::Cache
-            }),
-            (ReadBy::Direct, 1..) if self.read < self.want => Some(ReadBy::Cache),
-            _ => None,
+        match -result {
+            libc::EAGAIN | libc::EINVAL | libc::EOPNOTSUPP => true,
+            _ => result > 0 && self.read + (result as u32) < self.want,
         }
     }
 
@@ -235,4 +222,18 @@ pub(super) fn is_zero(bytes: &[u8]) -> bool {
         .iter()
         .all(|block| block.iter().fold(0, |all, byte| all | byte) == 0)
         && rest.iter().all(|byte| *byte == 0)
+}
+
+/// Whether all of a range is in the page cache. Where the kernel does not say, a
+/// read through the cache is never wrong.
+fn is_cached(fd: RawFd, offset: u64, length: u64) -> bool {
+    match cached_pages(fd, offset, length) {
+        Some(pages) => pages.saturating_mul(page_size()) >= length,
+        None => true,
+    }
+}
+
+fn page_size() -> u64 {
+    // SAFETY: takes and gives numbers only.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(BLOCK)
 }
