@@ -11,7 +11,8 @@ pub const XCOPY_ABI_VERSION: u32 = 1;
 /* ---------------------------------------------------------------- models */
 
 /// All queue functions are called on the queue's owner thread and return at
-/// once; commands end inside submit or poll. open, close and probe may block:
+/// once; commands end inside submit or poll, or, where one of them has to block,
+/// on a thread of the plugin's by host.complete. open, close and probe may block:
 /// the pool calls them.
 pub const XCOPY_MODEL_POLLED: u32 = 1;
 /// Like POLLED, but commands end on the plugin's own threads by host.complete;
@@ -47,6 +48,9 @@ pub const XCOPY_METHOD_FILLS_HOLES: u32 = 1 << 4;
 /// Method flag: the last bytes of a source need not meet the length granularity,
 /// if the destination does not go on behind them (FICLONERANGE).
 pub const XCOPY_METHOD_TAIL_AT_END: u32 = 1 << 5;
+/// Method flag: it has to switch a feature of the device on first. Only requests
+/// with XCOPY_REQ_SET_HOST_BEHAVIOR take it.
+pub const XCOPY_METHOD_NEEDS_FEATURE: u32 = 1 << 6;
 
 /// Verdict flag: on this pair the method is chosen only when the caller names
 /// it, as with XCOPY_METHOD_BY_NAME.
@@ -57,6 +61,10 @@ pub const XCOPY_VERDICT_THROUGH_HOST: u32 = 1 << 1;
 /// Verdict flag: on this pair the method fills holes, as with
 /// XCOPY_METHOD_FILLS_HOLES.
 pub const XCOPY_VERDICT_FILLS_HOLES: u32 = 1 << 2;
+/// Verdict flag: on this pair a feature of the device has to be switched on
+/// first, as with XCOPY_METHOD_NEEDS_FEATURE. Once it is on, tell
+/// XCOPY_EVENT_LIMITS_CHANGED, and the pair is judged again.
+pub const XCOPY_VERDICT_NEEDS_FEATURE: u32 = 1 << 3;
 
 /* -------------------------------------------------------------- commands */
 
@@ -279,7 +287,7 @@ pub struct xcopy_device_props {
 pub struct xcopy_verdict {
     /// 1 if the method can be used.
     pub usable: u32,
-    /// XCOPY_REASON_ if not, or if it is chosen only by name.
+    /// XCOPY_REASON_ if not, or if it is chosen only by name or needs a feature.
     pub reason: u16,
     /// Seconds for which this verdict holds; 0 leaves it to the core.
     pub ttl_s: u16,

@@ -530,7 +530,8 @@ pub struct xcopy_limits {
 pub struct xcopy_method_info {
     /// One of XCOPY_METHOD_, or given at registration.
     pub method: u16,
-    /// XCOPY_REASON_ if not usable, or usable only by name.
+    /// XCOPY_REASON_ if not usable, or usable only by name, or only with
+    /// XCOPY_REQ_SET_HOST_BEHAVIOR (XCOPY_REASON_FEATURE_OFF).
     pub reason: u16,
     /// 1 if the method can be used for the pair.
     pub usable: u32,

@@ -272,6 +272,8 @@ impl Queue {
                 || self.context.allowed() >> verdict.id & 1 == 0
             {
                 XCOPY_REASON_NOT_ALLOWED
+            } else if super::dispatch::lacks_feature(slot, verdict.flags) {
+                XCOPY_REASON_FEATURE_OFF
             } else if slot.outcome & XCOPY_CPL_FELL_BACK != 0 && slot.reason != 0 {
                 slot.reason
             } else {

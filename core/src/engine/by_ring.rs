@@ -224,11 +224,13 @@ impl Queue {
         self.ring.as_mut().is_some_and(|ring| ring.is_ready())
     }
 
-    /// Sleeps while the ring works. The kernel finishes a ring's operations on
-    /// the thread that submitted them, and interrupts its sleep for that: unlike
-    /// epoll_pwait2, ppoll then goes on, and only a signal handler ends it.
+    /// Sleeps while the ring, or one behind a plugin's fd, works. The kernel
+    /// finishes a ring's operations on the thread that submitted them, and
+    /// interrupts its sleep for that: unlike epoll_pwait2, ppoll then goes on, and
+    /// only a signal handler ends it.
     pub(super) fn wait_with_ring(&self, timeout_ns: i64) -> Result<Wait> {
-        if self.ring.as_ref().is_none_or(|ring| ring.active() == 0) {
+        let own = self.ring.as_ref().is_some_and(|ring| ring.active() > 0);
+        if !own && !self.plugins.iter().any(|p| p.fd >= 0 && p.flying > 0) {
             return self.bell.wait(timeout_ns);
         }
         let mut place = libc::pollfd {

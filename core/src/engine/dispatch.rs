@@ -374,6 +374,13 @@ impl Queue {
             .find(|m| !m.usable && m.plugin.is_some())
         {
             Some(method) => method.reason,
+            None if pair
+                .verdicts
+                .iter()
+                .any(|m| named(&m) && m.usable && lacks_feature(slot, m.flags)) =>
+            {
+                XCOPY_REASON_FEATURE_OFF
+            }
             None if pair.verdicts.iter().any(|m| m.usable) => XCOPY_REASON_NOT_ALLOWED,
             None => XCOPY_REASON_NO_PLUGIN,
         }
@@ -493,9 +500,14 @@ struct HostPiece {
     bypasses: bool,
 }
 
+/// Whether a method has to switch a feature on and the request does not allow it.
+pub(super) fn lacks_feature(slot: &Slot, flags: u32) -> bool {
+    flags & XCOPY_METHOD_NEEDS_FEATURE != 0 && slot.flags & XCOPY_REQ_SET_HOST_BEHAVIOR == 0
+}
+
 /// Whether a request may use a method: its mask, and what failed for it.
 pub(super) fn is_allowed(slot: &Slot, method: &BoundMethod) -> bool {
-    if slot.off >> method.id & 1 == 1 {
+    if slot.off >> method.id & 1 == 1 || lacks_feature(slot, method.flags) {
         return false;
     }
     if slot.methods == 0 {

@@ -65,7 +65,9 @@ impl Queue {
             self.update_way(pair, errand.method);
         }
         let extra = self.slots[index as usize].extra();
-        extra.retries += 1;
+        let was_paused = extra.not_before != 0;
+        // What fails while it waits was on its way before: one failure for the lot.
+        extra.retries += u32::from(!was_paused);
         if extra.retries > RETRIES_MAX {
             extra.retries = 0;
             let on_host = errand.plugin == NO_PLUGIN || errand.purpose != Purpose::Method;
@@ -76,7 +78,6 @@ impl Queue {
             };
         }
         let pause = PAUSE_NS << (extra.retries.saturating_sub(1) / 4).min(6);
-        let was_paused = extra.not_before != 0;
         extra.not_before = coarse_ns() + pause;
         let until = extra.not_before;
         if !was_paused {
@@ -162,13 +163,15 @@ impl Queue {
     fn fatal(&mut self, index: u32, errand: &Errand, answer: &Answer, reason: u16) {
         let slot = &mut self.slots[index as usize];
         let source = slot.source();
-        if let Some(range) = source.ranges.get(errand.start.index as usize) {
+        let mut start = errand.start;
+        start.advance(source.ranges, answer.bytes);
+        if let Some(range) = source.ranges.get(start.index as usize) {
             let range = xcopy_range {
-                src_offset: source.src_base.wrapping_add(range.src_offset) + errand.start.offset,
-                dst_offset: source.dst_base.wrapping_add(range.dst_offset) + errand.start.offset,
-                length: range.length.saturating_sub(errand.start.offset),
+                src_offset: source.src_base.wrapping_add(range.src_offset) + start.offset,
+                dst_offset: source.dst_base.wrapping_add(range.dst_offset) + start.offset,
+                length: range.length.saturating_sub(start.offset),
             };
-            let first = errand.start.index;
+            let first = start.index;
             let extra = slot.extra();
             if extra.failed.is_none_or(|(index, _)| first < index) {
                 extra.failed = Some((first, range));

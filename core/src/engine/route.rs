@@ -219,19 +219,24 @@ pub fn pair_flags(flags: u32, verdict: &xcopy_verdict) -> u32 {
     if said(XCOPY_VERDICT_FILLS_HOLES) {
         flags |= XCOPY_METHOD_FILLS_HOLES;
     }
+    if said(XCOPY_VERDICT_NEEDS_FEATURE) {
+        flags |= XCOPY_METHOD_NEEDS_FEATURE;
+    }
     flags
 }
 
 /// Why a method is not used on a pair, or not by itself.
 pub fn pair_reason(flags: u32, verdict: &xcopy_verdict, usable: bool, reason: u16) -> u16 {
+    let flags = pair_flags(flags, verdict);
+    let said = |reason: u16, unsaid: u16| if reason == 0 { unsaid } else { reason };
     if !usable {
         reason.max(1)
-    } else if pair_flags(flags, verdict) & XCOPY_METHOD_BY_NAME == 0 {
-        XCOPY_REASON_NONE
-    } else if reason == 0 {
-        XCOPY_REASON_BY_NAME_ONLY
+    } else if flags & XCOPY_METHOD_BY_NAME != 0 {
+        said(reason, XCOPY_REASON_BY_NAME_ONLY)
+    } else if flags & XCOPY_METHOD_NEEDS_FEATURE != 0 {
+        said(reason, XCOPY_REASON_FEATURE_OFF)
     } else {
-        reason
+        XCOPY_REASON_NONE
     }
 }
 
@@ -290,10 +295,7 @@ fn endpoint(context: &Context, device: Option<&Arc<Device>>) -> Result<Endpoint>
                 "create the context with pool_threads above 0".into(),
             )
         } else if device.kind == XCOPY_KIND_CHAR {
-            Endpoint::None(
-                XCOPY_REASON_WRONG_DEVICE,
-                "a character node takes commands, not reads and writes: open the block node".into(),
-            )
+            char_endpoint(context, device)?
         } else {
             // Opened here, where it may block, for those who ask later.
             kernel.direct_fd();
@@ -318,6 +320,29 @@ fn endpoint(context: &Context, device: Option<&Arc<Device>>) -> Result<Endpoint>
         }
         Origin::Native { plugin, .. } => Ok(plugin_endpoint(device.attach(plugin)?)),
     }
+}
+
+/// A character node takes commands only: those of a plugin that opens it and at
+/// least flushes it.
+fn char_endpoint(context: &Context, device: &Arc<Device>) -> Result<Endpoint> {
+    const HOST: u32 = XCOPY_CAN_READ | XCOPY_CAN_WRITE | XCOPY_CAN_FLUSH;
+    for plugin in context.registry.plugins() {
+        let (model, table) = (plugin.model(), plugin.table());
+        if table.flags & XCOPY_PLUGIN_KERNEL == 0
+            || table.commands & HOST == 0
+            || model == XCOPY_MODEL_AFFINE
+        {
+            continue;
+        }
+        let attachment = device.attach(&plugin)?;
+        if attachment.handle.is_ok() {
+            return Ok(plugin_endpoint(attachment));
+        }
+    }
+    Ok(Endpoint::None(
+        XCOPY_REASON_WRONG_DEVICE,
+        "a character node takes commands, not reads and writes: open the block node".into(),
+    ))
 }
 
 /// The host's end at a plugin's device.

@@ -448,6 +448,8 @@ impl Queue {
                 XCOPY_REASON_NOT_ALLOWED
             } else if rests_better(pair, slot.methods, method.id) {
                 XCOPY_REASON_FAILED_BEFORE
+            } else if better_lacks_feature(pair, slot, method.id) {
+                XCOPY_REASON_FEATURE_OFF
             } else {
                 method.why_not_better
             };
@@ -646,6 +648,14 @@ fn rests_better(pair: &super::pairs::Pair, mask: u32, id: u16) -> bool {
         .iter()
         .take_while(|m| m.id != id)
         .any(|m| m.rests.is_some() && (mask == 0 || mask >> m.id & 1 == 1))
+}
+
+/// Whether a better method than `id` would have had to switch a feature on.
+fn better_lacks_feature(pair: &super::pairs::Pair, slot: &Slot, id: u16) -> bool {
+    pair.methods
+        .iter()
+        .take_while(|m| m.id != id)
+        .any(|m| super::dispatch::lacks_feature(slot, m.flags))
 }
 
 /// Whether a mask has every method that is better than `id`.

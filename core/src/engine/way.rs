@@ -101,7 +101,8 @@ impl Way {
             plugin.plugin.model(),
             XCOPY_MODEL_POLLED | XCOPY_MODEL_AFFINE | XCOPY_MODEL_THREADED
         );
-        let plain = best.flags & (XCOPY_METHOD_BY_NAME | XCOPY_METHOD_SERIAL_DST) == 0
+        let special = XCOPY_METHOD_BY_NAME | XCOPY_METHOD_SERIAL_DST | XCOPY_METHOD_NEEDS_FEATURE;
+        let plain = best.flags & special == 0
             && (best.flags & XCOPY_METHOD_BYPASSES_CACHE == 0
                 || (src.kind == XCOPY_KIND_NATIVE && dst.kind == XCOPY_KIND_NATIVE));
         if !polled

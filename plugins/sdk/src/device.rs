@@ -77,6 +77,11 @@ impl<'a> Description<'a> {
         self.desc.block_size
     }
 
+    /// Device number of the node, or of a file's file system.
+    pub fn node(&self) -> (u32, u32) {
+        (self.desc.dev_major, self.desc.dev_minor)
+    }
+
     /// Device number of the whole disk and first byte of the device on it.
     pub fn disk(&self) -> Option<(u32, u32, u64)> {
         let desc = self.desc;

@@ -63,7 +63,7 @@ pub struct QueueOptions {
     pub pinned: bool,
 }
 
-/// A plugin with queues. All calls come on the queue's owner thread and return
+/// A plugin with queues. Jobs may also be ended on other threads. All calls come on the queue's owner thread and return
 /// at once; an idle queue may change its owner unless it is pinned.
 pub trait Queued: Plugin {
     /// One queue's state.
@@ -82,6 +82,12 @@ pub trait Queued: Plugin {
         queue: &mut Self::Queue,
         job: Job<Self::Device>,
     ) -> Result<(), Job<Self::Device>>;
+
+    /// Called once after the jobs that one call of the core's brought: the place
+    /// to hand them on together.
+    fn submitted(&self, queue: &mut Self::Queue) {
+        let _ = queue;
+    }
 
     /// Advances the queue and ends at most about `max` jobs. Not called by
     /// [`init_threaded`](crate::init_threaded).

@@ -181,6 +181,7 @@ unsafe extern "C" fn submit<P: Queued>(
                     break;
                 }
             }
+            plugin.submitted(queue);
             0
         });
         match taken.get() {

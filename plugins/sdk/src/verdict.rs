@@ -77,6 +77,14 @@ impl Verdict {
         Verdict(verdict)
     }
 
+    /// Why a usable method is not chosen by itself (by XCOPY_VERDICT_BY_NAME or
+    /// _NEEDS_FEATURE): an XCOPY_REASON_, and in words what to do.
+    pub fn because(mut self, reason: u16, text: &str) -> Verdict {
+        self.0.reason = reason;
+        put_text(&mut self.0.text, text);
+        self
+    }
+
     /// Seconds for which this holds.
     pub fn for_seconds(mut self, seconds: u16) -> Verdict {
         self.0.ttl_s = seconds;

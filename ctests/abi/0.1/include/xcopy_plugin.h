@@ -57,7 +57,8 @@ extern "C" {
 
 /*
  * All queue functions are called on the queue's owner thread and return at
- * once; commands end inside submit or poll. open, close and probe may block:
+ * once; commands end inside submit or poll, or, where one of them has to block,
+ * on a thread of the plugin's by host.complete. open, close and probe may block:
  * the pool calls them.
  */
 #define XCOPY_MODEL_POLLED 1u
@@ -119,6 +120,12 @@ extern "C" {
 #define XCOPY_METHOD_TAIL_AT_END (1u << 5)
 
 /*
+ * Method flag: it has to switch a feature of the device on first. Only requests
+ * with XCOPY_REQ_SET_HOST_BEHAVIOR take it.
+ */
+#define XCOPY_METHOD_NEEDS_FEATURE (1u << 6)
+
+/*
  * Verdict flag: on this pair the method is chosen only when the caller names
  * it, as with XCOPY_METHOD_BY_NAME.
  */
@@ -135,6 +142,13 @@ extern "C" {
  * XCOPY_METHOD_FILLS_HOLES.
  */
 #define XCOPY_VERDICT_FILLS_HOLES (1u << 2)
+
+/*
+ * Verdict flag: on this pair a feature of the device has to be switched on
+ * first, as with XCOPY_METHOD_NEEDS_FEATURE. Once it is on, tell
+ * XCOPY_EVENT_LIMITS_CHANGED, and the pair is judged again.
+ */
+#define XCOPY_VERDICT_NEEDS_FEATURE (1u << 3)
 
 /* Copy `ranges` from `src` to `dst`. */
 #define XCOPY_CMD_COPY 1
@@ -396,7 +410,7 @@ struct xcopy_device_props {
 struct xcopy_verdict {
     /* 1 if the method can be used. */
     uint32_t usable;
-    /* XCOPY_REASON_ if not, or if it is chosen only by name. */
+    /* XCOPY_REASON_ if not, or if it is chosen only by name or needs a feature. */
     uint16_t reason;
     /* Seconds for which this verdict holds; 0 leaves it to the core. */
     uint16_t ttl_s;

@@ -663,7 +663,10 @@ struct xcopy_limits {
 struct xcopy_method_info {
     /* One of XCOPY_METHOD_, or given at registration. */
     uint16_t method;
-    /* XCOPY_REASON_ if not usable, or usable only by name. */
+    /*
+     * XCOPY_REASON_ if not usable, or usable only by name, or only with
+     * XCOPY_REQ_SET_HOST_BEHAVIOR (XCOPY_REASON_FEATURE_OFF).
+     */
     uint16_t reason;
     /* 1 if the method can be used for the pair. */
     uint32_t usable;
