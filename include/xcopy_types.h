@@ -527,7 +527,11 @@ struct xcopy_request {
     uint64_t dst_offset;
     /* Length in bytes; 0 with ranges. */
     uint64_t length;
-    /* Methods allowed, as a mask; 0 is any. */
+    /*
+     * Methods allowed, as a mask; 0 is any. Between devices, not files, a COPY
+     * that may go by an offload and by the host takes the faster one: a request of
+     * 64 MiB or more finds it out, and others follow it (XCOPY_REASON_SLOWER).
+     */
     uint32_t methods;
     /* Milliseconds from acceptance to the deadline; 0 is none. */
     uint32_t timeout_ms;

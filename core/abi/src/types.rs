@@ -393,7 +393,9 @@ pub struct xcopy_request {
     pub dst_offset: u64,
     /// Length in bytes; 0 with ranges.
     pub length: u64,
-    /// Methods allowed, as a mask; 0 is any.
+    /// Methods allowed, as a mask; 0 is any. Between devices, not files, a COPY
+    /// that may go by an offload and by the host takes the faster one: a request of
+    /// 64 MiB or more finds it out, and others follow it (XCOPY_REASON_SLOWER).
     pub methods: u32,
     /// Milliseconds from acceptance to the deadline; 0 is none.
     pub timeout_ms: u32,

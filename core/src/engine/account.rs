@@ -274,7 +274,9 @@ impl Queue {
                 XCOPY_REASON_NOT_ALLOWED
             } else if super::dispatch::lacks_feature(slot, verdict.flags) {
                 XCOPY_REASON_FEATURE_OFF
-            } else if slot.outcome & XCOPY_CPL_FELL_BACK != 0 && slot.reason != 0 {
+            } else if slot.reason == XCOPY_REASON_SLOWER
+                || (slot.outcome & XCOPY_CPL_FELL_BACK != 0 && slot.reason != 0)
+            {
                 slot.reason
             } else {
                 continue;

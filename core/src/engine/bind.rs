@@ -13,7 +13,7 @@ use super::route::{self, Endpoint, Route, RouteMethod};
 use super::shared::{Answer, Errand, Mail, NO_PLUGIN, PairCount, Purpose};
 use super::slot::Stage;
 use crate::error::{Error, Result};
-use crate::plan::{Adapt, Cursor};
+use crate::plan::{Adapt, Cursor, Rate};
 use crate::plugin::Plugin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -449,6 +449,7 @@ impl Queue {
                 },
                 text: text_of(&verdict.text),
                 limits: verdict.limits,
+                bytes_per_us: verdict.bytes_per_us,
                 src,
                 dst,
             })
@@ -519,6 +520,16 @@ impl Queue {
                 None => (NO_PLUGIN, false),
             };
             let memory = self.context.memory.of(src, dst, verdict.id);
+            if verdict.bytes_per_us != 0 && !memory.has_rate() {
+                let rate = u64::from(verdict.bytes_per_us) * 1_000_000;
+                memory.set_rate(
+                    Rate {
+                        bytes: rate,
+                        ns: 1_000_000_000,
+                    },
+                    now,
+                );
+            }
             let mut limits = verdict.limits;
             if limits.max_concurrent == 0 && queued {
                 // Such a plugin queues by itself: it gets the whole window.

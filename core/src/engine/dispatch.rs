@@ -2,6 +2,7 @@
 
 use super::admit::check_bounds;
 use super::clock::coarse_ns;
+use super::contest::Way;
 use super::orders::Order;
 use super::pairs::{BoundMethod, Pair};
 use super::queue::Queue;
@@ -20,6 +21,9 @@ pub(super) enum Tried {
     /// The request failed.
     Failed,
 }
+
+/// A slice of a contest is not cut into commands smaller than this, in bytes.
+const SLICE_LEAST: u64 = 256 << 10;
 
 /// Room for the one range of a host command.
 pub(super) const ONE: xcopy_range = xcopy_range {
@@ -184,10 +188,14 @@ impl Queue {
         let Some((piece, from_remainder)) = Self::next_piece(&self.slots[index as usize]) else {
             return self.begin_late(index);
         };
-        let Some(chosen) = self.choose(index, piece.host) else {
+        let Some(first) = self.choose(index, piece.host) else {
             let reason = self.why_none(index);
             self.fail(index, -libc::ENOTSUP, reason, 0);
             return Tried::Failed;
+        };
+        let (chosen, room) = match self.by_contest(index, first) {
+            Way::Method(chosen, room) => (chosen, room),
+            Way::Wait => return Tried::Blocked,
         };
         if let Some(blocked) = self.order_cache(index, chosen) {
             return blocked;
@@ -218,7 +226,8 @@ impl Queue {
             }
         };
         let mut cursor = piece.start;
-        let chunk = method.adapt.chunk();
+        let least = u64::from(method.limits.length_granularity).max(SLICE_LEAST);
+        let chunk = method.adapt.chunk().min(room.max(least));
         let source = slot.source();
         let Some(step) = next_command(&source, &mut cursor, piece.end, &method.limits, chunk, out)
         else {
@@ -243,6 +252,7 @@ impl Queue {
             None => {
                 Self::consume(slot, cursor, from_remainder);
                 let ranges = out.as_ptr();
+                self.contest_sent(index, step.bytes);
                 self.send_method(index, chosen, step, ranges)
             }
             Some(reason) => {
@@ -326,18 +336,10 @@ impl Queue {
     fn choose(&self, index: u32, host_only: bool) -> Option<usize> {
         let slot = &self.slots[index as usize];
         let pair = &self.pairs[slot.pair as usize];
-        let allowed = self.context.allowed();
         if host_only && let Some(host) = pair.host {
             return Some(host);
         }
-        let can = |method: &BoundMethod| {
-            is_allowed(slot, method)
-                && allowed >> method.id & 1 == 1
-                && method.rests.is_none()
-                && (method.offloads()
-                    || slot.flags & (XCOPY_REQ_NO_FALLBACK | XCOPY_REQ_FAST_ONLY) == 0)
-                && self.can_copy(method)
-        };
+        let can = |method: &BoundMethod| self.may_copy(slot, method);
         let first = pair.methods.iter().position(can)?;
         let fills = |method: &BoundMethod| method.flags & XCOPY_METHOD_FILLS_HOLES != 0;
         if slot.flags & XCOPY_REQ_KEEP_HOLES == 0 || !fills(&pair.methods[first]) {
@@ -347,9 +349,16 @@ impl Queue {
         keeps.or(Some(first))
     }
 
-    fn can_copy(&self, method: &BoundMethod) -> bool {
-        method.plugin == NO_PLUGIN
-            || self.plugins[method.plugin as usize].plugin.table().commands & XCOPY_CAN_COPY != 0
+    /// Whether a request may use a method of its pair now.
+    pub(super) fn may_copy(&self, slot: &Slot, method: &BoundMethod) -> bool {
+        is_allowed(slot, method)
+            && self.context.allowed() >> method.id & 1 == 1
+            && method.rests.is_none()
+            && (method.offloads()
+                || slot.flags & (XCOPY_REQ_NO_FALLBACK | XCOPY_REQ_FAST_ONLY) == 0)
+            && (method.plugin == NO_PLUGIN
+                || self.plugins[method.plugin as usize].plugin.table().commands & XCOPY_CAN_COPY
+                    != 0)
     }
 
     /// Why no method can be used.

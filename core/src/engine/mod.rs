@@ -20,6 +20,7 @@ mod by_ring_tests;
 mod by_token;
 mod cell;
 mod clock;
+mod contest;
 pub mod context;
 mod control;
 pub mod devices;

@@ -28,6 +28,8 @@ pub struct RouteMethod {
     pub text: String,
     /// Its limits.
     pub limits: xcopy_limits,
+    /// Bytes per microsecond that the plugin estimates, 0 if it does not.
+    pub bytes_per_us: u32,
     /// The plugin's handle of the source.
     pub src: PluginHandle,
     /// The plugin's handle of the destination.
@@ -199,6 +201,7 @@ fn judge(
             reason: pair_reason(method.flags, verdict, usable, reason),
             text,
             limits: verdict.limits,
+            bytes_per_us: verdict.bytes_per_us,
             src: handles[0],
             dst: handles[1],
         });
@@ -377,6 +380,7 @@ pub fn host_method(src: &Endpoint, dst: &Endpoint) -> RouteMethod {
             max_ranges: 1,
             ..Default::default()
         },
+        bytes_per_us: 0,
         src: PluginHandle(std::ptr::null_mut()),
         dst: PluginHandle(std::ptr::null_mut()),
     };

@@ -1,7 +1,7 @@
 //! The owner's part of a request in flight.
 
 use super::shared::SlotFace;
-use crate::plan::{Cursor, Hull, Scan, Source};
+use crate::plan::{Contest, Cursor, Hull, Scan, Source};
 use std::sync::Arc;
 use xcopy_abi::*;
 
@@ -70,6 +70,8 @@ pub struct Extra {
     pub failures: Vec<Failure>,
     /// Sense data of the last failure.
     pub sense: Vec<u8>,
+    /// The choice of a method by speed.
+    pub contest: Option<Box<Contest>>,
     /// The check of a long list of ranges.
     pub scan: Option<Box<Scan>>,
     /// The spans of a long list, once it was checked.
