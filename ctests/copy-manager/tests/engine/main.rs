@@ -1,0 +1,10 @@
+//! The engine against byte strings written by hand from the tables of SPC-4 and
+//! SBC-3: every command, every target's ways, every fault.
+
+mod discovery;
+
+mod lid1;
+mod lid4;
+mod rig;
+
+mod tokens;
