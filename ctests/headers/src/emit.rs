@@ -23,13 +23,17 @@ const MOVED_TO_TYPES: &[&str] = &["xcopy_plugin_init_fn"];
 pub fn outputs(root: &Path) -> Result<Vec<Output>, String> {
     let types = [root.join("core/abi/src/types.rs")];
     let plugin = [root.join("core/abi/src/plugin.rs")];
+    let scsi = [root.join("plugins/scsi-protocol/src/native.rs")];
     let capi = rust_files(&root.join("core/src/capi"))?;
 
     let type_items = scan(&types)?;
     let plugin_items = scan(&plugin)?;
+    let scsi_items = scan(&scsi)?;
     let capi_items = scan(&capi)?;
-    let sources: Vec<&PathBuf> = types.iter().chain(&plugin).chain(&capi).collect();
-    let blocks = blocks(&translate(&sources, &[&type_items, &plugin_items])?);
+    let sources = types.iter().chain(&plugin).chain(&scsi).chain(&capi);
+    let sources: Vec<&PathBuf> = sources.collect();
+    let exported = [&type_items, &plugin_items, &scsi_items];
+    let blocks = blocks(&translate(&sources, &exported)?);
 
     let mut in_types = type_items.order.clone();
     in_types.extend(MOVED_TO_TYPES.iter().map(|n| n.to_string()));
@@ -38,6 +42,7 @@ pub fn outputs(root: &Path) -> Result<Vec<Output>, String> {
 
     let types_text = body(&blocks, &in_types, false, &type_items)?;
     let plugin_text = body(&blocks, &in_plugin, false, &plugin_items)?;
+    let scsi_text = body(&blocks, &scsi_items.order, false, &scsi_items)?;
     let mut outputs = vec![
         Output {
             path: "include/xcopy_types.h",
@@ -46,6 +51,10 @@ pub fn outputs(root: &Path) -> Result<Vec<Output>, String> {
         Output {
             path: "include/xcopy_plugin.h",
             text: prose::plugin(&plugin_text),
+        },
+        Output {
+            path: "include/xcopy_scsi.h",
+            text: prose::scsi(&scsi_text),
         },
     ];
     if !capi_items.functions.is_empty() {

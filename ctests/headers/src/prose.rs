@@ -116,6 +116,44 @@ XCOPY_PLUGIN_EXPORT const struct xcopy_plugin *xcopy_plugin_init_v0(const struct
     )
 }
 
+/// xcopy_scsi.h
+pub fn scsi(items: &str) -> String {
+    format!(
+        "{LICENCE}\
+/*
+ * xcopy_scsi.h - a program's own way to a SCSI logical unit, as a device of the
+ * plugins `scsi` and `odx`: an iSCSI initiator in user space, a target's own
+ * back end, an emulator.
+ *
+ * Fill a struct xcopy_scsi_transport and hand it to xcopy_device_open_native
+ * with the plugin's name. The plugin asks the unit who it is (INQUIRY, READ
+ * CAPACITY) and then sends it copies, reads and writes.
+ *
+ * Threads: the plugin calls `execute` from any thread, up to max_concurrent at
+ * once, and expects the call to return when the command has ended.
+ *
+ * Generated from plugins/scsi-protocol/src/native.rs by `cargo run -p xcopy-headers`.
+ */
+#ifndef XCOPY_SCSI_H
+#define XCOPY_SCSI_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern \"C\" {{
+#endif
+
+{items}\
+#ifdef __cplusplus
+}}
+#endif
+
+#endif /* XCOPY_SCSI_H */
+"
+    )
+}
+
 /// xcopy.h
 pub fn surface(items: &str) -> String {
     format!(

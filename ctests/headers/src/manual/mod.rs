@@ -42,7 +42,7 @@ const MANUAL: &str = "libxcopy manual";
 /// Writes all pages below `share`; how many there are.
 pub fn write(root: &Path, outputs: &[Output], share: &Path, date: &str) -> Result<usize, String> {
     let mut headers = Vec::new();
-    for file in ["xcopy.h", "xcopy_types.h", "xcopy_plugin.h"] {
+    for file in ["xcopy.h", "xcopy_types.h", "xcopy_plugin.h", "xcopy_scsi.h"] {
         let path = format!("include/{file}");
         let output = outputs.iter().find(|o| o.path == path);
         let output = output.ok_or_else(|| format!("{path} was not generated"))?;

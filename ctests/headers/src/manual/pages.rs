@@ -114,6 +114,10 @@ impl Book<'_> {
         let (name, what) = match header.file {
             "xcopy.h" => ("libxcopy", "copies data with what the storage offers"),
             "xcopy_plugin.h" => ("libxcopy-plugin", "how a plugin of libxcopy is written"),
+            "xcopy_scsi.h" => (
+                "libxcopy-scsi",
+                "a program's own way to a SCSI logical unit",
+            ),
             _ => ("libxcopy-types", "constants and types of libxcopy"),
         };
         let names = self.names(name, std::iter::empty());
@@ -149,6 +153,7 @@ impl Book<'_> {
             ("xcopy", "1"),
             ("libxcopy", "7"),
             ("libxcopy-plugin", "7"),
+            ("libxcopy-scsi", "7"),
             ("libxcopy-types", "7"),
         ];
         let others = pages.iter().filter(|p| p.0 != name);
@@ -217,6 +222,7 @@ impl Book<'_> {
         let overview = match header.file {
             "xcopy.h" => "libxcopy",
             "xcopy_plugin.h" => "libxcopy-plugin",
+            "xcopy_scsi.h" => "libxcopy-scsi",
             _ => "libxcopy-types",
         };
         let code = item.code.join(" ");
