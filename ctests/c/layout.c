@@ -178,7 +178,7 @@ AT(xcopy_queue_stats, plugin_faults, 72);
 AT(xcopy_queue_stats, abandoned, 80);
 AT(xcopy_queue_stats, memory_bytes, 88);
 
-SIZE(xcopy_token_info, 64);
+SIZE(xcopy_token_info, 216);
 AT(xcopy_token_info, bytes, 0);
 AT(xcopy_token_info, export_bytes, 8);
 AT(xcopy_token_info, lifetime_s, 16);
@@ -187,6 +187,11 @@ AT(xcopy_token_info, method, 24);
 AT(xcopy_token_info, reserved, 26);
 AT(xcopy_token_info, filled, 28);
 AT(xcopy_token_info, plugin, 32);
+AT(xcopy_token_info, created_s, 64);
+AT(xcopy_token_info, origin_offset, 72);
+AT(xcopy_token_info, shows, 80);
+AT(xcopy_token_info, reserved2, 84);
+AT(xcopy_token_info, origin, 88);
 
 SIZE(xcopy_cmd, 104);
 AT(xcopy_cmd, cookie, 0);
@@ -208,7 +213,7 @@ AT(xcopy_cmd, reserved, 84);
 AT(xcopy_cmd, arg, 88);
 AT(xcopy_cmd, private_data, 96);
 
-SIZE(xcopy_result, 56);
+SIZE(xcopy_result, 64);
 AT(xcopy_result, cookie, 0);
 AT(xcopy_result, status, 8);
 AT(xcopy_result, action, 12);
@@ -220,6 +225,8 @@ AT(xcopy_result, sense_len, 36);
 AT(xcopy_result, sense, 40);
 AT(xcopy_result, token_size, 48);
 AT(xcopy_result, token_type, 52);
+AT(xcopy_result, token_lifetime_s, 56);
+AT(xcopy_result, reserved, 60);
 
 SIZE(xcopy_device_desc, 88);
 AT(xcopy_device_desc, size, 0);

@@ -14,6 +14,7 @@ use xcopy::abi::*;
 
 use crate::failure::{Failure, Result, errno_text};
 use crate::say;
+use zeroize::Zeroizing;
 
 /// Set while plugins are loaded: an error told then is only a warning here.
 static LOADING: AtomicBool = AtomicBool::new(false);
@@ -312,6 +313,11 @@ impl Context {
             reserved: 0,
             filled: 0,
             plugin: [0; 32],
+            created_s: 0,
+            origin_offset: 0,
+            shows: 0,
+            reserved2: 0,
+            origin: [0; 128],
         };
         // SAFETY: the context is live, info is writable for its size.
         checked(unsafe {
@@ -321,9 +327,9 @@ impl Context {
     }
 
     /// The token itself: a bearer secret.
-    pub fn token_export(&self, token: u32) -> Result<Vec<u8>> {
+    pub fn token_export(&self, token: u32) -> Result<Zeroizing<Vec<u8>>> {
         let bytes = self.token_info(token)?.export_bytes;
-        let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(0)];
+        let mut buffer = Zeroizing::new(vec![0; usize::try_from(bytes).unwrap_or(0)]);
         let mut used = 0;
         // SAFETY: the context is live, buffer is writable for its length, used too.
         checked(unsafe {

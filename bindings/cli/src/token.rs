@@ -4,8 +4,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use xcopy::abi::*;
+use zeroize::Zeroizing;
 
 use crate::args::{TokenCommand, TokenCreateArgs, TokenInfoArgs, TokenWriteArgs};
 use crate::failure::{Failure, Result};
@@ -92,7 +94,8 @@ fn fill(
 fn write(args: &TokenWriteArgs) -> Result<()> {
     let context = Context::new()?;
     let token = context.token_import(&read(&args.file)?)?;
-    let bytes = context.token_info(token)?.bytes;
+    let info = context.token_info(token)?;
+    let bytes = info.bytes;
     let length = args.length.unwrap_or(bytes);
     if length > bytes {
         return Err(Failure::failed(
@@ -112,7 +115,12 @@ fn write(args: &TokenWriteArgs) -> Result<()> {
         length,
         ..Request::default()
     };
-    perform(&context, &request, &args.dst, length)?;
+    perform(&context, &request, &args.dst, length).map_err(|failure| match failure {
+        Failure::Failed { errno, message } if errno == libc::ESTALE => {
+            Failure::failed(errno, message + &refused(&info))
+        }
+        failure => failure,
+    })?;
     print(&format!("wrote {length} bytes to {}\n", dst.name()))
 }
 
@@ -122,15 +130,53 @@ fn info(args: &TokenInfoArgs) -> Result<()> {
     let info = context.token_info(token)?;
     let lifetime = match info.lifetime_s {
         0 => "not known".to_owned(),
-        seconds => format!("{seconds} s from its creation"),
+        seconds => format!("{seconds} s without use"),
+    };
+    let age = match age(&info) {
+        None => "not known".to_owned(),
+        Some(seconds) => format!("{seconds} s"),
     };
     print(&format!(
-        "bytes: {}\nmethod: {}\nplugin: {}\ntype: {:#x}\nlifetime: {lifetime}\n",
+        "bytes: {}\norigin: {}, from byte {}\nmethod: {}\nplugin: {}\ntype: {:#x}\nshows: {}\n\
+         age: {age}\nlifetime: {lifetime}\n",
         info.bytes,
+        field(&info.origin),
+        info.origin_offset,
         context.method_name(info.method),
         field(&info.plugin),
         info.token_type,
+        shows(info.shows),
     ))
+}
+
+/// Seconds since the token was made, if the clocks agree.
+fn age(info: &xcopy_token_info) -> Option<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+    (info.created_s != 0)
+        .then(|| now.checked_sub(info.created_s))
+        .flatten()
+}
+
+fn shows(what: u32) -> &'static str {
+    match what {
+        XCOPY_TOKEN_SHOWS_SOURCE => "the source as it is when the token is written",
+        XCOPY_TOKEN_SHOWS_PAST => "the source as it was when the token was made",
+        XCOPY_TOKEN_SHOWS_PAST_UNCHANGED => {
+            "the source as it was when the token was made; of no use once it changes"
+        }
+        XCOPY_TOKEN_SHOWS_ZEROES => "zeroes",
+        _ => "not known: leave the source alone until the token was written",
+    }
+}
+
+/// What an operator may conclude from an array that refuses a token.
+fn refused(info: &xcopy_token_info) -> String {
+    match (age(info), u64::from(info.lifetime_s)) {
+        (Some(age), lives) if lives != 0 && age > lives => {
+            format!("; it was made {age} s ago and lives {lives} s without use: make a new one")
+        }
+        _ => "; make a new one".to_owned(),
+    }
 }
 
 /// Runs one request on a queue of its own; anything but success is a failure.
@@ -172,7 +218,7 @@ fn perform(context: &Context, request: &Request, path: &Path, length: u64) -> Re
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     let next = "name a file that xcopy token create has made";
     let file = OpenOptions::new()
         .read(true)
@@ -194,8 +240,9 @@ fn read(path: &Path) -> Result<Vec<u8>> {
             path.display()
         ));
     }
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE)
+    // All of the room at once: growing would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(metadata.len() as usize + 1));
+    file.take(metadata.len())
         .read_to_end(&mut bytes)
         .map_err(|error| cannot(path, &error, next))?;
     Ok(bytes)

@@ -15,6 +15,8 @@ def test_a_token_s_life(null_pair):
         queue.submit(create).wait(10).raise_for_error()
         info = token.info
         assert info.filled and info.bytes == SIZE and info.plugin == "null"
+        assert info.created > 1_600_000_000 and info.origin.endswith(":1G,id=1")
+        assert info.shows == xcopy.Shows.UNKNOWN
         exported = token.export()
         assert isinstance(exported, bytearray) and len(exported) == info.export_bytes
         with null.token(exported) as again:

@@ -20,6 +20,7 @@ from ._abi import (
     Open,
     Reason,
     Req,
+    Shows,
 )
 from ._abi import xcopy_completion as CompletionRecord
 from ._abi import xcopy_ext as ExtRecord
@@ -73,6 +74,7 @@ __all__ = [
     "Request",
     "RequestRecord",
     "Result",
+    "Shows",
     "SubmitError",
     "Ticket",
     "Token",

@@ -70,6 +70,21 @@ class Method(enum.IntEnum):
     NULL = 9
 
 
+class Shows(enum.IntEnum):
+    """What a token shows of a source that is written to after the token was made.
+
+    SOURCE: the source as it is when the token is written from. PAST: as it was
+    when the token was made. PAST_UNCHANGED: the same, until it is written to;
+    then the token is refused.
+    """
+
+    UNKNOWN = 0
+    SOURCE = 1
+    PAST = 2
+    PAST_UNCHANGED = 3
+    ZEROES = 4
+
+
 class Reason(enum.IntEnum):
     """Why a better method was not used."""
 
@@ -405,6 +420,11 @@ class xcopy_token_info(Structure):
         ("reserved", c_uint16),
         ("filled", c_uint32),
         ("plugin", c_char * 32),
+        ("created_s", c_uint64),
+        ("origin_offset", c_uint64),
+        ("shows", c_uint32),
+        ("reserved2", c_uint32),
+        ("origin", c_char * 128),
     ]
 
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Optional, Tuple, Type, Union
 
 from . import _abi
-from ._abi import Event, Kind, Open
+from ._abi import Event, Kind, Open, Shows
 from ._library import lib
 from .completion import method_name, named
 from .errors import XcopyError, check, fail
@@ -36,7 +36,8 @@ class DeviceInfo:
 
 @dataclass(frozen=True)
 class TokenInfo:
-    """What a token is."""
+    """What a token is. `lifetime` counts seconds without use, `created` seconds
+    since 1970 by the clock of `origin`'s host; 0 is unknown."""
 
     bytes: int
     export_bytes: int
@@ -45,6 +46,10 @@ class TokenInfo:
     method: str
     plugin: str
     filled: bool
+    created: int
+    origin: str
+    origin_offset: int
+    shows: Union[Shows, int]
 
 
 def handle_of(thing: Any) -> int:
@@ -174,6 +179,10 @@ class Token:
             method_name(pointer, record.method),
             record.plugin.decode(errors="replace"),
             bool(record.filled),
+            record.created_s,
+            record.origin.decode(errors="replace"),
+            record.origin_offset,
+            named(Shows, record.shows),
         )
 
     def export(self) -> bytearray:

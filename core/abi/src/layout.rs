@@ -21,7 +21,7 @@ const _: () = {
     assert!(offset_of!(xcopy_completion, method) == 52);
     assert!(size_of::<xcopy_range>() == 24);
     assert!(size_of::<xcopy_ext>() == 40);
-    assert!(size_of::<xcopy_result>() == 56);
+    assert!(size_of::<xcopy_result>() == 64);
     assert!(size_of::<xcopy_cmd>() == 104);
     assert!(offset_of!(xcopy_plugin, struct_size) == 0);
     assert!(offset_of!(xcopy_plugin, abi_version) == 4);

@@ -182,6 +182,9 @@ pub const XCOPY_RESULT_UNTOUCHED: u32 = 1 << 2;
 /// Result flag: the command's bytes passed through the host, although the
 /// method offloads on this pair.
 pub const XCOPY_RESULT_THROUGH_HOST: u32 = 1 << 3;
+/// Result flag of a failure: the device would not say that the command ended, so
+/// it may still write. The request fails, whatever the action says.
+pub const XCOPY_RESULT_UNSETTLED: u32 = 1 << 4;
 
 /// The end of one command.
 #[repr(C)]
@@ -210,6 +213,11 @@ pub struct xcopy_result {
     pub token_size: u32,
     /// TOKEN_CREATE: type of the token.
     pub token_type: u32,
+    /// TOKEN_CREATE: seconds that the token lives without being used; 0 is
+    /// not known, and the core takes what the caller asked for.
+    pub token_lifetime_s: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 /* --------------------------------------------------------------- devices */
@@ -566,6 +574,8 @@ impl Default for xcopy_result {
             sense: core::ptr::null(),
             token_size: 0,
             token_type: 0,
+            token_lifetime_s: 0,
+            reserved: 0,
         }
     }
 }

@@ -162,7 +162,8 @@ pub const XCOPY_CPL_FELL_BACK: u32 = 1 << 2;
 /// What the destination holds between bytes_done and the report's
 /// untouched_from is not known.
 pub const XCOPY_CPL_INDETERMINATE: u32 = 1 << 3;
-/// Commands of the request may still write; it was abandoned.
+/// Commands of the request may still write: it was abandoned, or the device
+/// would not say that they ended.
 pub const XCOPY_CPL_UNSETTLED: u32 = 1 << 4;
 /// Stale cached pages of the destination could not be ruled out.
 pub const XCOPY_CPL_CACHE_UNVERIFIED: u32 = 1 << 5;
@@ -236,6 +237,21 @@ pub const XCOPY_EVENT_REMOVED: u32 = 1 << 0;
 pub const XCOPY_EVENT_RESIZED: u32 = 1 << 1;
 /// Event: limits of a method changed; query the pair again.
 pub const XCOPY_EVENT_LIMITS_CHANGED: u32 = 1 << 2;
+
+/* ---------------------------------------------------------------- tokens */
+
+/// What a token shows of its source: not known.
+pub const XCOPY_TOKEN_SHOWS_UNKNOWN: u32 = 0;
+/// The source as it is when the token is written from (SPC-4's access upon
+/// reference): what is written to the source meanwhile is seen, in parts even.
+pub const XCOPY_TOKEN_SHOWS_SOURCE: u32 = 1;
+/// The source as it was when the token was made (point in time copy).
+pub const XCOPY_TOKEN_SHOWS_PAST: u32 = 2;
+/// The same, until the source is written to: then the token is refused (point
+/// in time copy, change vulnerable).
+pub const XCOPY_TOKEN_SHOWS_PAST_UNCHANGED: u32 = 3;
+/// Zeroes.
+pub const XCOPY_TOKEN_SHOWS_ZEROES: u32 = 4;
 
 /* ---------------------------------------------------------- log, options */
 
@@ -665,7 +681,7 @@ pub struct xcopy_token_info {
     pub bytes: u64,
     /// Bytes that xcopy_token_export needs.
     pub export_bytes: u64,
-    /// Seconds that it was given to live; 0 is unknown.
+    /// Seconds that it lives without being used; 0 is unknown.
     pub lifetime_s: u32,
     /// Its type (SPC-4 ROD TYPE), or 0.
     pub token_type: u32,
@@ -677,4 +693,16 @@ pub struct xcopy_token_info {
     pub filled: u32,
     /// Plugin that made it, NUL-terminated.
     pub plugin: [c_char; 32],
+    /// When it was made, in seconds since 1970 by the clock of the host that made
+    /// it; 0 is unknown.
+    pub created_s: u64,
+    /// First byte that it represents, on the device that it was made of.
+    pub origin_offset: u64,
+    /// XCOPY_TOKEN_SHOWS_: what it shows of a source that changes.
+    pub shows: u32,
+    /// 0.
+    pub reserved2: u32,
+    /// Where it was made, `HOST:DEVICE` by the names used there, NUL-terminated,
+    /// cut if longer. For people: a device may have another name tomorrow.
+    pub origin: [c_char; 128],
 }

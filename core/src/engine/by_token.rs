@@ -40,10 +40,13 @@ impl Queue {
         if method.in_flight >= method.adapt.depth() {
             return Tried::Blocked;
         }
-        match op {
-            XCOPY_OP_TOKEN_RELEASE => self.release_next(index, chosen),
-            _ => self.token_piece(index, chosen),
+        if op == XCOPY_OP_TOKEN_RELEASE {
+            return self.release_next(index, chosen);
         }
+        if let Some(blocked) = self.order_cache(index, chosen) {
+            return blocked;
+        }
+        self.token_piece(index, chosen)
     }
 
     /// One token of the device, made or written.

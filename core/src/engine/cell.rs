@@ -94,6 +94,8 @@ pub struct Answer {
     pub token_size: u32,
     /// Type of that token.
     pub token_type: u32,
+    /// Seconds that it lives.
+    pub token_lifetime_s: u32,
     /// Bytes of sense data kept by `Senses`.
     pub sense_len: u32,
 }

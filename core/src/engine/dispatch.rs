@@ -405,7 +405,7 @@ impl Queue {
 
     /// Keeps page caches right around methods that go past them: dirty pages
     /// out before, stale pages dropped before the host writes again.
-    fn order_cache(&mut self, index: u32, chosen: usize) -> Option<Tried> {
+    pub(super) fn order_cache(&mut self, index: u32, chosen: usize) -> Option<Tried> {
         let slot = &mut self.slots[index as usize];
         let pair = &self.pairs[slot.pair as usize];
         let bypasses = pair.methods[chosen].flags & XCOPY_METHOD_BYPASSES_CACHE != 0;

@@ -31,6 +31,9 @@ impl Queue {
             detail => detail,
         };
         slot.outcome |= sides(answer.flags);
+        if answer.flags & XCOPY_RESULT_UNSETTLED != 0 && errand.plugin != NO_PLUGIN {
+            slot.outcome |= XCOPY_CPL_UNSETTLED;
+        }
         if slot.stopping {
             return;
         }
@@ -46,6 +49,10 @@ impl Queue {
             action => action,
         };
         match action {
+            // What may still write would undo what another command writes.
+            _ if answer.flags & XCOPY_RESULT_UNSETTLED != 0 => {
+                self.fatal(index, errand, answer, reason)
+            }
             XCOPY_ACTION_RETRY => self.retry(index, errand, answer, id, reason),
             XCOPY_ACTION_SPLIT if bytes > 1 && self.split(index, errand, bytes) => {}
             XCOPY_ACTION_FATAL => self.fatal(index, errand, answer, reason),
@@ -138,10 +145,10 @@ impl Queue {
         };
         let at = slot.pair;
         let pair = &mut self.pairs[at as usize];
-        let Some(method) = pair.methods.get_mut(errand.method as usize) else {
-            return;
-        };
-        if until > 0 {
+        // Zeroing belongs to no method of the pair.
+        if let Some(method) = pair.methods.get_mut(errand.method as usize)
+            && until > 0
+        {
             method.memory.rest(until, reason);
             method.rests = Some((until, reason));
             pair.recheck_ns = pair.recheck_ns.min(until);

@@ -61,20 +61,43 @@ pub fn fault_detail(method: u16, fault: u32) -> u64 {
         | u64::from(fault)
 }
 
+/// What additional sense codes of tokens mean (SPC-4 annex F), in brackets.
+fn sense_name(asc: u8, ascq: u8) -> &'static str {
+    match (asc, ascq) {
+        (0x23, 0x00) => " (invalid token operation)",
+        (0x23, 0x01) => " (unsupported type of token)",
+        (0x23, 0x02) => " (token of another copy manager: remote use is not supported)",
+        (0x23, 0x03) => " (token of another copy manager: its creation is not supported)",
+        (0x23, 0x04) => " (token unknown: never made here, or forgotten)",
+        (0x23, 0x05) => " (token corrupt)",
+        (0x23, 0x06) => " (token revoked)",
+        (0x23, 0x07) => " (token expired)",
+        (0x23, 0x08) => " (token cancelled)",
+        (0x23, 0x09) => " (token deleted)",
+        (0x23, 0x0a) => " (token of invalid length)",
+        (0x55, 0x0c) => " (no resources to make a token's data)",
+        (0x55, 0x0d) => " (no resources to make a token)",
+        _ => "",
+    }
+}
+
 /// A detail word in words.
 pub fn detail_text(detail: u64) -> String {
     match detail >> XCOPY_DETAIL_DOMAIN_SHIFT {
         XCOPY_DETAIL_NONE => String::new(),
         XCOPY_DETAIL_ERRNO => std::io::Error::from_raw_os_error(detail as u32 as i32).to_string(),
-        XCOPY_DETAIL_SCSI => format!(
-            "SCSI status {:#04x}, host byte {:#04x}, sense {:x}h/{:02x}h/{:02x}h, segment {}",
-            detail & 0xff,
-            detail >> 8 & 0xff,
-            detail >> 16 & 0xf,
-            detail >> 20 & 0xff,
-            detail >> 28 & 0xff,
-            detail >> 36 & 0xffff,
-        ),
+        XCOPY_DETAIL_SCSI => {
+            let (asc, ascq) = ((detail >> 20) as u8, (detail >> 28) as u8);
+            format!(
+                "SCSI status {:#04x}, host byte {:#04x}, sense {:x}h/{asc:02x}h/{ascq:02x}h{}, \
+                 segment {}",
+                detail & 0xff,
+                detail >> 8 & 0xff,
+                detail >> 16 & 0xf,
+                sense_name(asc, ascq),
+                detail >> 36 & 0xffff,
+            )
+        }
         XCOPY_DETAIL_NVME => format!(
             "NVMe status {:#06x}, first failed range {}",
             detail & 0xffff,

@@ -538,7 +538,13 @@ impl Queue {
             secret,
         });
         if let Some(token) = &extra.token {
-            token.content().token_type = answer.token_type;
+            let mut content = token.content();
+            content.token_type = answer.token_type;
+            // The shortest of its parts is how long it lives.
+            let told = answer.token_lifetime_s;
+            if told != 0 && (content.lifetime_s == 0 || told < content.lifetime_s) {
+                content.lifetime_s = told;
+            }
         }
     }
 
@@ -546,7 +552,9 @@ impl Queue {
         let slot = &mut self.slots[index as usize];
         let (total, method, pair) = (slot.total, slot.method, slot.pair);
         // SAFETY: NULL, or the caller's struct, valid until the completion.
-        let lifetime_s = unsafe { slot.ext.as_ref() }.map_or(0, |e| e.token_lifetime_s);
+        let wanted_s = unsafe { slot.ext.as_ref() }.map_or(0, |e| e.token_lifetime_s);
+        let origin_offset = slot.range.src_offset;
+        let device = self.pairs[pair as usize].src.clone();
         let plugin = self.pairs[pair as usize]
             .methods
             .iter()
@@ -562,7 +570,14 @@ impl Queue {
             content.bytes = total;
             content.method = method;
             content.plugin = plugin;
-            content.lifetime_s = lifetime_s;
+            if content.lifetime_s == 0 {
+                content.lifetime_s = wanted_s;
+            }
+            content.created_s = super::tokens::seconds_now();
+            content.origin_offset = origin_offset;
+            content.origin = device.map_or(String::new(), |device| {
+                super::tokens::origin_of(&device.name.to_string_lossy())
+            });
             content.filled = true;
         }
     }

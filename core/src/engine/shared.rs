@@ -335,6 +335,7 @@ impl QueueShared {
             flags: result.flags,
             token_size: result.token_size,
             token_type: result.token_type,
+            token_lifetime_s: result.token_lifetime_s,
             sense_len: 0,
         };
         if !result.sense.is_null() && result.sense_len > 0 && result.status != 0 {

@@ -60,7 +60,13 @@ pub struct Content {
     pub method: u16,
     /// Plugin that made it.
     pub plugin: String,
-    /// Seconds that it was given to live.
+    /// Where it was made, in words.
+    pub origin: String,
+    /// First byte on the device that it was made of.
+    pub origin_offset: u64,
+    /// When it was made, in seconds since 1970; 0 is unknown.
+    pub created_s: u64,
+    /// Seconds that it lives without being used; 0 is unknown.
     pub lifetime_s: u32,
     /// Type of the pieces.
     pub token_type: u32,
@@ -94,14 +100,65 @@ impl Token {
     }
 }
 
-/* Serialised: magic, version, total length, checksum, method, lifetime, type,
- * bytes, plugin name, then the pieces. Little endian. The checksum finds damage,
- * not malice: there is no key. */
+/* Serialised, little endian: magic (8 bytes), version (4), total length (4),
+ * checksum (8), method (4), lifetime (4), type (4), number of pieces (4), bytes
+ * represented (8), when made (8), offset on the origin (8), plugin's name (32,
+ * with its NUL), origin (128, with its NUL), then for each piece its position (8),
+ * length (8), the token's size (4) and the token. The checksum finds damage, not
+ * malice: there is no key. */
 const MAGIC: &[u8; 8] = b"XCPYTOKN";
-const VERSION: u32 = 1;
-const HEADER: usize = 84;
+const VERSION: u32 = 2;
+const HEADER: usize = 224;
 const PIECE_HEADER: usize = 20;
 const PLUGIN_NAME: usize = 32;
+const ORIGIN: usize = 128;
+
+/// What a token of a type shows of a source that changes (SPC-4 4.20.3: ROD
+/// types, in which plugins of other storage state theirs).
+fn shows(token_type: u32) -> u32 {
+    match token_type {
+        0x0001_0000 => XCOPY_TOKEN_SHOWS_SOURCE,
+        0x0080_0001 => XCOPY_TOKEN_SHOWS_PAST_UNCHANGED,
+        0x0080_0000..=0x0080_ffff => XCOPY_TOKEN_SHOWS_PAST,
+        0xffff_0001 => XCOPY_TOKEN_SHOWS_ZEROES,
+        _ => XCOPY_TOKEN_SHOWS_UNKNOWN,
+    }
+}
+
+/// `HOST:DEVICE`, for people.
+pub fn origin_of(device: &str) -> String {
+    let host = nix::sys::utsname::uname();
+    let host = host.as_ref().ok().and_then(|name| name.nodename().to_str());
+    let mut origin = format!("{}:{device}", host.unwrap_or("?"));
+    let mut room = ORIGIN - 1;
+    while !origin.is_char_boundary(room.min(origin.len())) {
+        room -= 1;
+    }
+    origin.truncate(room);
+    origin.retain(|c| c != '\0');
+    origin
+}
+
+/// Seconds since 1970, or 0.
+pub fn seconds_now() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// A text in a field that ends with a NUL.
+fn field<const N: usize>(text: &str) -> [u8; N] {
+    let mut field = [0; N];
+    for (to, from) in field.iter_mut().zip(text.bytes().take(N - 1)) {
+        *to = from;
+    }
+    field
+}
+
+fn text_of(field: &[u8]) -> Option<String> {
+    let end = field.iter().position(|b| *b == 0)?;
+    std::str::from_utf8(&field[..end]).ok().map(str::to_owned)
+}
 
 fn serialised_len(content: &Content) -> usize {
     let pieces: usize = content
@@ -125,7 +182,7 @@ fn checksum(bytes: &[u8]) -> u64 {
 /// Describes `token`.
 pub fn info(token: &Token) -> xcopy_token_info {
     let content = token.content();
-    let mut info = xcopy_token_info {
+    xcopy_token_info {
         bytes: if content.filled { content.bytes } else { 0 },
         export_bytes: if content.filled {
             serialised_len(&content) as u64
@@ -137,16 +194,13 @@ pub fn info(token: &Token) -> xcopy_token_info {
         method: content.method,
         reserved: 0,
         filled: u32::from(content.filled),
-        plugin: [0; PLUGIN_NAME],
-    };
-    for (to, from) in info
-        .plugin
-        .iter_mut()
-        .zip(content.plugin.bytes().take(PLUGIN_NAME - 1))
-    {
-        *to = from as core::ffi::c_char;
+        plugin: field::<PLUGIN_NAME>(&content.plugin).map(|b| b as core::ffi::c_char),
+        created_s: content.created_s,
+        origin_offset: content.origin_offset,
+        shows: shows(content.token_type),
+        reserved2: 0,
+        origin: field::<ORIGIN>(&content.origin).map(|b| b as core::ffi::c_char),
     }
-    info
 }
 
 /// Writes `token` into `out` and answers the length, or the length needed.
@@ -176,15 +230,10 @@ pub fn export(token: &Token, out: &mut [u8]) -> Result<std::result::Result<usize
     put(&content.token_type.to_le_bytes());
     put(&(content.pieces.len() as u32).to_le_bytes());
     put(&content.bytes.to_le_bytes());
-    let mut name = [0u8; PLUGIN_NAME];
-    for (to, from) in name
-        .iter_mut()
-        .zip(content.plugin.bytes().take(PLUGIN_NAME - 1))
-    {
-        *to = from;
-    }
-    put(&name);
-    put(&[0; 4]);
+    put(&content.created_s.to_le_bytes());
+    put(&content.origin_offset.to_le_bytes());
+    put(&field::<PLUGIN_NAME>(&content.plugin));
+    put(&field::<ORIGIN>(&content.origin));
     for piece in &content.pieces {
         put(&piece.position.to_le_bytes());
         put(&piece.length.to_le_bytes());
@@ -236,10 +285,10 @@ pub fn import(bytes: &[u8]) -> Result<Content> {
         let token_type = u32_of(take(4))?;
         let count = u32_of(take(4))?;
         let total = u64_of(take(8))?;
-        let name = take(PLUGIN_NAME)?;
-        let name_len = name.iter().position(|b| *b == 0)?;
-        let plugin = std::str::from_utf8(&name[..name_len]).ok()?.to_owned();
-        take(4)?;
+        let created_s = u64_of(take(8))?;
+        let origin_offset = u64_of(take(8))?;
+        let plugin = text_of(take(PLUGIN_NAME)?)?;
+        let origin = text_of(take(ORIGIN)?)?;
         let mut pieces = Vec::new();
         let mut position = 0u64;
         for _ in 0..count {
@@ -264,6 +313,9 @@ pub fn import(bytes: &[u8]) -> Result<Content> {
             bytes: total,
             method,
             plugin,
+            origin,
+            origin_offset,
+            created_s,
             lifetime_s,
             token_type,
             filled: true,

@@ -13,7 +13,7 @@ fn seal(bytes: &mut [u8]) {
     if bytes.len() < 24 {
         return;
     }
-    bytes[..12].copy_from_slice(b"XCPYTOKN\x01\0\0\0");
+    bytes[..12].copy_from_slice(b"XCPYTOKN\x02\0\0\0");
     bytes[12..16].copy_from_slice(&n.to_le_bytes());
     bytes[16..24].fill(0);
     let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
@@ -63,12 +63,18 @@ fn compose(input: &mut Input) -> Vec<u8> {
         position
     };
     bytes.extend_from_slice(&total.to_le_bytes());
+    bytes.extend_from_slice(&input.number().to_le_bytes());
+    bytes.extend_from_slice(&input.number().to_le_bytes());
     let mut name = [0u8; 32];
     let n = input.below(33);
     let given = input.bytes(n);
     name[..given.len()].copy_from_slice(given);
     bytes.extend_from_slice(&name);
-    bytes.extend_from_slice(&[0; 4]);
+    let mut origin = [0u8; 128];
+    let n = input.below(129);
+    let given = input.bytes(n);
+    origin[..given.len()].copy_from_slice(given);
+    bytes.extend_from_slice(&origin);
     bytes.extend(pieces);
     bytes
 }
@@ -141,7 +147,7 @@ fn round_trip(context: *mut xcopy_context, bytes: &[u8]) {
     let status =
         unsafe { xcopy_token_export(context, token, out.as_mut_ptr().cast(), size, &mut used) };
     assert_eq!((status, used), (0, size));
-    // What is behind the name's NUL, and the four spare bytes, is not kept.
+    // What is behind the NUL of the two names is not kept.
     let mut again = 0;
     // SAFETY: as above.
     let status = unsafe { xcopy_token_import(context, out.as_ptr().cast(), size, &mut again) };

@@ -366,3 +366,45 @@ fn a_lie_cannot_be_told_from_the_truth() {
         f.finish();
     }
 }
+
+#[test]
+fn a_zeroing_that_fails_ends() {
+    for model in MODELS {
+        for action in [XCOPY_ACTION_DEFAULT, XCOPY_ACTION_NEXT_METHOD] {
+            let f = Fixture::new(model);
+            f.script
+                .fault(XCOPY_CMD_ZERO, 0, u64::MAX, Fault::fail(libc::EIO, action));
+            let mut request = xcopy_ctests::rig::copy(1, 0, f.dst, range(0, 4096, 8192));
+            request.op = XCOPY_OP_ZERO;
+            let done = f.rig.run(&request);
+            assert_eq!((done.res, done.bytes_copied), (-libc::EIO, 0), "{model:?}");
+            f.finish();
+        }
+    }
+}
+
+#[test]
+fn what_may_still_write_ends_the_request() {
+    for model in MODELS {
+        for action in [
+            XCOPY_ACTION_RETRY,
+            XCOPY_ACTION_SPLIT,
+            XCOPY_ACTION_NEXT_METHOD,
+        ] {
+            let mut f = Fixture::new(model);
+            let failing = Failing {
+                errno: libc::ETIMEDOUT,
+                action,
+                flags: XCOPY_RESULT_UNSETTLED,
+                ..Failing::default()
+            };
+            f.script.fault(XCOPY_CMD_COPY, 0, 1, Fault::Fail(failing));
+            let done = f.copy(eight(), |_| {}).done;
+            assert_eq!(done.res, -libc::ETIMEDOUT, "{model:?} {done:?}");
+            let flags = XCOPY_CPL_UNSETTLED | XCOPY_CPL_INDETERMINATE;
+            assert_eq!(done.flags & flags, flags, "{model:?} {done:?}");
+            f.assert_idle();
+            f.finish();
+        }
+    }
+}

@@ -197,6 +197,36 @@ fn tokens() {
     }
     let written = setup.run(request(XCOPY_OP_TOKEN_WRITE, copy, dev, 4096));
     assert_eq!(written.res, 0, "{written:?}");
+    // What came out of the serialised form is what went in.
+    let info = |token| {
+        let mut info: xcopy_token_info = unsafe { std::mem::zeroed() };
+        let size = size_of::<xcopy_token_info>();
+        unsafe { assert_eq!(xcopy_token_info(setup.context, token, &mut info, size), 0) };
+        info
+    };
+    let (made, read) = (info(token), info(copy));
+    assert_eq!((read.bytes, read.created_s), (made.bytes, made.created_s));
+    assert!(made.created_s > 1_600_000_000, "{}", made.created_s);
+    assert_eq!((made.shows, made.origin), (read.shows, read.origin));
+    let origin = made.origin.map(|c| c as u8);
+    let end = origin.iter().position(|b| *b == 0).unwrap();
+    assert!(origin[..end].ends_with(b":1G"), "{:?}", &origin[..end]);
+    for (at, named) in [
+        (0, "does not begin"),
+        (8, "version"),
+        (12, "length"),
+        (40, "damaged"),
+        (used - 1, "damaged"),
+    ] {
+        let mut damaged = buffer[..used].to_vec();
+        damaged[at] ^= 0x10;
+        let mut none = 0;
+        let status =
+            unsafe { xcopy_token_import(setup.context, damaged.as_ptr().cast(), used, &mut none) };
+        let text = unsafe { std::ffi::CStr::from_ptr(xcopy_last_error()) };
+        assert_eq!((status, none), (-libc::EINVAL, 0));
+        assert!(text.to_string_lossy().contains(named), "{at}: {text:?}");
+    }
     let released = setup.run(request(XCOPY_OP_TOKEN_RELEASE, token, dev, 0));
     assert_eq!(released.res, 0, "{released:?}");
     unsafe { assert_eq!(xcopy_token_free(setup.context, token), 0) };

@@ -25,6 +25,8 @@ pub(crate) fn success(command: &xcopy_cmd) -> xcopy_result {
         sense: ptr::null(),
         token_size: 0,
         token_type: 0,
+        token_lifetime_s: 0,
+        reserved: 0,
     }
 }
 

@@ -11,6 +11,7 @@ pub type Outcome = Result<Done, Failure>;
 pub struct Done {
     through_host: bool,
     token: Option<(u32, u32)>,
+    token_lifetime_s: u32,
 }
 
 impl Done {
@@ -28,6 +29,12 @@ impl Done {
     /// TOKEN_CREATE: the token has `bytes` bytes and this type.
     pub fn with_token(mut self, bytes: u32, token_type: u32) -> Done {
         self.token = Some((bytes, token_type));
+        self
+    }
+
+    /// TOKEN_CREATE: the token lives so many seconds without being used.
+    pub fn token_lives(mut self, seconds: u32) -> Done {
+        self.token_lifetime_s = seconds;
         self
     }
 }
@@ -114,6 +121,13 @@ impl Failure {
         self
     }
 
+    /// The device would not say that the command ended: it may still write. The
+    /// request fails.
+    pub fn unsettled(mut self) -> Failure {
+        self.flags |= XCOPY_RESULT_UNSETTLED;
+        self
+    }
+
     /// The error arose reading the source.
     pub fn on_read(mut self) -> Failure {
         self.flags |= XCOPY_RESULT_ERR_ON_READ;
@@ -167,6 +181,7 @@ pub(crate) fn result_of(command: &xcopy_cmd, outcome: &Outcome) -> xcopy_result 
             if let Some((bytes, token_type)) = done.token {
                 result.token_size = bytes.min(command.token_size);
                 result.token_type = token_type;
+                result.token_lifetime_s = done.token_lifetime_s;
             }
         }
         Err(failure) => {

@@ -305,6 +305,12 @@ struct xcopy_cmd {
  */
 #define XCOPY_RESULT_THROUGH_HOST (1u << 3)
 
+/*
+ * Result flag of a failure: the device would not say that the command ended, so
+ * it may still write. The request fails, whatever the action says.
+ */
+#define XCOPY_RESULT_UNSETTLED (1u << 4)
+
 /* The end of one command. */
 struct xcopy_result {
     /* The command's. */
@@ -332,6 +338,13 @@ struct xcopy_result {
     uint32_t token_size;
     /* TOKEN_CREATE: type of the token. */
     uint32_t token_type;
+    /*
+     * TOKEN_CREATE: seconds that the token lives without being used; 0 is
+     * not known, and the core takes what the caller asked for.
+     */
+    uint32_t token_lifetime_s;
+    /* 0. */
+    uint32_t reserved;
 };
 
 /* Describes a device to a plugin's `open`. */

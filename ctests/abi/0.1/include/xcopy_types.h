@@ -254,7 +254,10 @@ struct xcopy_plugin;
  */
 #define XCOPY_CPL_INDETERMINATE (1u << 3)
 
-/* Commands of the request may still write; it was abandoned. */
+/*
+ * Commands of the request may still write: it was abandoned, or the device
+ * would not say that they ended.
+ */
 #define XCOPY_CPL_UNSETTLED (1u << 4)
 
 /* Stale cached pages of the destination could not be ruled out. */
@@ -352,6 +355,27 @@ struct xcopy_plugin;
 
 /* Event: limits of a method changed; query the pair again. */
 #define XCOPY_EVENT_LIMITS_CHANGED (1u << 2)
+
+/* What a token shows of its source: not known. */
+#define XCOPY_TOKEN_SHOWS_UNKNOWN 0u
+
+/*
+ * The source as it is when the token is written from (SPC-4's access upon
+ * reference): what is written to the source meanwhile is seen, in parts even.
+ */
+#define XCOPY_TOKEN_SHOWS_SOURCE 1u
+
+/* The source as it was when the token was made (point in time copy). */
+#define XCOPY_TOKEN_SHOWS_PAST 2u
+
+/*
+ * The same, until the source is written to: then the token is refused (point
+ * in time copy, change vulnerable).
+ */
+#define XCOPY_TOKEN_SHOWS_PAST_UNCHANGED 3u
+
+/* Zeroes. */
+#define XCOPY_TOKEN_SHOWS_ZEROES 4u
 
 /* Log level: something failed that the caller will see as an error too. */
 #define XCOPY_LOG_ERROR 1u
@@ -527,7 +551,11 @@ struct xcopy_request {
     uint64_t dst_offset;
     /* Length in bytes; 0 with ranges. */
     uint64_t length;
-    /* Methods allowed, as a mask; 0 is any. */
+    /*
+     * Methods allowed, as a mask; 0 is any. Between devices, not files, a COPY
+     * that may go by an offload and by the host takes the faster one: a request of
+     * 64 MiB or more finds it out, and others follow it (XCOPY_REASON_SLOWER).
+     */
     uint32_t methods;
     /* Milliseconds from acceptance to the deadline; 0 is none. */
     uint32_t timeout_ms;
@@ -792,7 +820,7 @@ struct xcopy_token_info {
     uint64_t bytes;
     /* Bytes that xcopy_token_export needs. */
     uint64_t export_bytes;
-    /* Seconds that it was given to live; 0 is unknown. */
+    /* Seconds that it lives without being used; 0 is unknown. */
     uint32_t lifetime_s;
     /* Its type (SPC-4 ROD TYPE), or 0. */
     uint32_t token_type;
@@ -804,6 +832,22 @@ struct xcopy_token_info {
     uint32_t filled;
     /* Plugin that made it, NUL-terminated. */
     char plugin[32];
+    /*
+     * When it was made, in seconds since 1970 by the clock of the host that made
+     * it; 0 is unknown.
+     */
+    uint64_t created_s;
+    /* First byte that it represents, on the device that it was made of. */
+    uint64_t origin_offset;
+    /* XCOPY_TOKEN_SHOWS_: what it shows of a source that changes. */
+    uint32_t shows;
+    /* 0. */
+    uint32_t reserved2;
+    /*
+     * Where it was made, `HOST:DEVICE` by the names used there, NUL-terminated,
+     * cut if longer. For people: a device may have another name tomorrow.
+     */
+    char origin[128];
 };
 
 /*
