@@ -97,7 +97,6 @@ pub(crate) struct Operation {
     /// In the background since when.
     pub(crate) background: Option<Duration>,
     pub(crate) forever: bool,
-    pub(crate) aborted: bool,
     /// When it ended.
     pub(crate) ended: Option<Duration>,
     pub(crate) status: u8,
@@ -124,7 +123,6 @@ impl Operation {
             lies: false,
             background: None,
             forever: false,
-            aborted: false,
             ended: None,
             status: copy_status::IN_PROGRESS_FOREGROUND,
             refusal: None,
@@ -165,9 +163,9 @@ impl Operation {
     }
 
     pub(crate) fn abort(&mut self, now: Duration) {
-        self.aborted = true;
+        let runs = self.ended.is_none() || self.forever;
         self.forever = false;
-        if self.ended.is_none() {
+        if runs {
             let refusal = Refusal::Status(status::TASK_ABORTED);
             self.end(now, copy_status::TERMINATED, Some(refusal));
         }

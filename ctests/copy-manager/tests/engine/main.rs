@@ -2,9 +2,12 @@
 //! SBC-3: every command, every target's ways, every fault.
 
 mod discovery;
+mod disk;
+mod faults;
 
 mod lid1;
 mod lid4;
 mod rig;
+mod targets;
 
 mod tokens;

@@ -1,6 +1,6 @@
 //! A copy manager with disks, and a nexus that has seen its unit attentions.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use copy_manager::{CopyManager, DiskOptions, ManualClock, Personality, Reply};
@@ -34,6 +34,12 @@ pub fn stamp(disk: u8, at: u64, bytes: u64) -> Vec<u8> {
     out
 }
 
+/// A whole unit's own stamp.
+fn whole(unit: usize) -> &'static [u8] {
+    static WHOLE: [OnceLock<Vec<u8>>; 4] = [const { OnceLock::new() }; 4];
+    WHOLE[unit].get_or_init(|| stamp(unit as u8, 0, 16 * MIB))
+}
+
 impl Rig {
     /// Units 0 and 1 of 512-byte blocks, 2 and 3 of 4096, 16 MiB each, stamped
     /// with their numbers.
@@ -42,7 +48,7 @@ impl Rig {
         let manager = CopyManager::with_clock(personality, clock.clone());
         for block in [512, 512, 4096, 4096] {
             let unit = manager.add_disk(DiskOptions::new(block, 16 * MIB));
-            manager.poke(unit, 0, &stamp(unit as u8, 0, 16 * MIB));
+            manager.poke(unit, 0, whole(unit));
         }
         let nexus = manager.nexus("tests");
         let rig = Rig {
@@ -83,7 +89,7 @@ impl Rig {
 
     /// The unit holds its own stamp everywhere but in `at..at + bytes`.
     pub fn untouched_but(&self, unit: usize, at: u64, bytes: u64) {
-        let own = stamp(unit as u8, 0, 16 * MIB);
+        let own = whole(unit);
         let now = self.peek(unit, 0, 16 * MIB);
         let (a, b) = (at as usize, (at + bytes) as usize);
         assert!(own[..a] == now[..a], "unit {unit} changed before {at}");
