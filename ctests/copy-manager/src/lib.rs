@@ -3,7 +3,8 @@
 //!
 //! Test equipment. It follows SPC-4 and SBC-3, as FreeBSD's CTL does, and knows
 //! nothing of the library that is tested with it: its encoders and decoders are
-//! its own, so that one mistake can't hide on both sides.
+//! its own, so that one mistake can't hide on both sides. Only `connection` knows
+//! how the library is handed a unit.
 //!
 //! The map: [`CopyManager`] is the target; a [`Personality`] says what it
 //! implements and how; [`fault`] what goes wrong; [`Entry`] what was asked.
@@ -14,6 +15,7 @@
 mod bytes;
 mod clock;
 mod command;
+mod connection;
 mod disk;
 pub mod fault;
 mod kind;
@@ -29,6 +31,7 @@ mod trace;
 mod unit;
 
 pub use clock::{Clock, ManualClock, RealClock};
+pub use connection::Connection;
 pub use fault::{Effect, Refusal, TransportError, When};
 pub use kind::{Kind, THIRD_PARTY_COPY_IN, THIRD_PARTY_COPY_OUT};
 pub use manager::{CopyManager, Reply};
