@@ -2,7 +2,7 @@
 
 use super::queue::Queue;
 use super::ring::known;
-use super::shared::{SlotFace, add};
+use super::shared::{Purpose, SlotFace, add};
 use super::slot::{Slot, Stage};
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
@@ -89,17 +89,17 @@ impl Queue {
         }
     }
 
+    /// Where the first command of a request begins whose end was not looked at:
+    /// with a backend, or ended on another thread and still on its way here.
     fn earliest_in_flight(&self, index: u32) -> u64 {
         let mut earliest = self.slots[index as usize].cursor.position;
-        for (at, cell) in self.shared.cells.iter().enumerate() {
+        for cell in &self.shared.cells {
             let errand = cell.errand.get();
             let control = matches!(
                 errand.purpose,
-                super::shared::Purpose::Open
-                    | super::shared::Purpose::Probe
-                    | super::shared::Purpose::Close
+                Purpose::Open | Purpose::Probe | Purpose::Close
             );
-            if errand.slot == index && !control && self.shared.is_flying(at as u32) {
+            if errand.slot == index && !control && cell.is_used() {
                 earliest = earliest.min(errand.start.position);
             }
         }

@@ -98,7 +98,7 @@ impl Context {
         if options.pool_threads > 1024 {
             return Err(Error::new(libc::EINVAL, "pool_threads: 1,024 at most"));
         }
-        register_membarrier();
+        register_membarrier()?;
         let seed = CONTEXTS.fetch_add(1, Ordering::Relaxed).wrapping_mul(2654);
         let hook = ThreadHook {
             hook: options.thread_start,
@@ -593,9 +593,10 @@ fn check_open_flags(flags: u32) -> Result<()> {
 const MEMBARRIER_CMD_PRIVATE_EXPEDITED: i32 = 1 << 3;
 const MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED: i32 = 1 << 4;
 
-fn register_membarrier() {
+/// Closing a device relies on it: see `barrier_all_threads`.
+fn register_membarrier() -> Result<()> {
     // SAFETY: membarrier takes no pointers.
-    unsafe {
+    let registered = unsafe {
         libc::syscall(
             libc::SYS_membarrier,
             MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED,
@@ -603,6 +604,17 @@ fn register_membarrier() {
             0,
         )
     };
+    if registered == 0 {
+        return Ok(());
+    }
+    let why = std::io::Error::last_os_error();
+    Err(Error::new(
+        libc::ENOSYS,
+        format!(
+            "membarrier's private expedited command is missing ({why}): libxcopy needs Linux 4.14 \
+             or later, and a sandbox that allows the call"
+        ),
+    ))
 }
 
 /// A full fence on every running thread of the process, so that a submitter's

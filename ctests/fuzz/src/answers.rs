@@ -172,7 +172,7 @@ impl World {
             dst,
             src_offset: u64::from(input.u8()) * 512,
             dst_offset: (1 << 19) + u64::from(input.u8()) * 512,
-            length: u64::from(input.u16()) * 8 + 8,
+            length: u64::from(input.u16() % 2048) * 8 + 8,
             methods: 0,
             timeout_ms: if input.one_in(4) {
                 1 + u32::from(input.u8() % 8)
@@ -269,17 +269,29 @@ impl World {
         }
     }
 
+    /// What is known of requests that do not end.
+    fn state(&self) -> String {
+        let (mut stats, mut progress) = (xcopy_queue_stats::default(), Vec::new());
+        // SAFETY: a live queue; places of the sizes given.
+        unsafe {
+            xcopy_queue_stats(self.queue, &mut stats, size_of::<xcopy_queue_stats>());
+            for user_data in self.ledger.keys() {
+                let mut one = xcopy_progress::default();
+                xcopy_progress(self.queue, user_data, &mut one, size_of::<xcopy_progress>());
+                progress.push((user_data, one));
+            }
+        }
+        let (model, held) = (plugin::model(), plugin::HELD.load(Ordering::Acquire));
+        format!("{progress:?}, {stats:?}, a plugin of model {model} holds {held}")
+    }
+
     /// The plugin answers truly from now on, so all must end. False if requests
     /// were abandoned: what they held may be held for ever.
     fn end(mut self) -> bool {
         plugin::settle();
         let begun = Instant::now();
         while !self.ledger.is_empty() {
-            assert!(
-                begun.elapsed() < LONG,
-                "{} requests are lost",
-                self.ledger.len()
-            );
+            assert!(begun.elapsed() < LONG, "lost: {}", self.state());
             self.poll(1, 1_000_000);
         }
         // SAFETY: plain data; a live queue and context, given up.

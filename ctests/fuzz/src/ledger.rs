@@ -46,6 +46,11 @@ impl<T> Ledger<T> {
         assert!(!before, "user_data is not fresh");
     }
 
+    /// The user_data of all in flight.
+    pub fn keys(&self) -> impl Iterator<Item = u64> {
+        self.entries.keys().copied()
+    }
+
     /// Requests in flight.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -56,10 +56,8 @@ pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let mut context = ptr::null_mut();
     // SAFETY: NULL is the default; a place for the answer.
-    assert_eq!(
-        answered(unsafe { xcopy_context_create(ptr::null(), &mut context) }),
-        0
-    );
+    let status = unsafe { xcopy_context_create(ptr::null(), &mut context) };
+    assert_eq!(answered(status), 0);
     let inits: [unsafe extern "C" fn(*const xcopy_host) -> *const xcopy_plugin; 5] = [
         xcopy_plugin_null::init,
         xcopy_plugin_null::init_threaded,
@@ -156,13 +154,11 @@ fn specs(input: &mut Input, context: *mut xcopy_context) {
     let mut info: xcopy_device_info = unsafe { std::mem::zeroed() };
     let size = size_of::<xcopy_device_info>();
     // SAFETY: a live context and a place of the size given.
-    assert_eq!(
-        unsafe { xcopy_device_info(context, device, &mut info, size) },
-        0
-    );
+    let status = unsafe { xcopy_device_info(context, device, &mut info, size) };
+    assert_eq!(status, 0);
     assert_eq!(info.kind, XCOPY_KIND_NATIVE, "{text:?}");
     assert!(info.block_size.is_power_of_two(), "{text:?}");
-    assert!(info.size_known == 0 || info.size_bytes % u64::from(info.block_size) == 0);
+    assert!(info.size_known == 0 || info.size_bytes.is_multiple_of(info.block_size.into()));
     assert_eq!(info.open_flags & XCOPY_OPEN_ALL, flags, "{text:?}");
     // SAFETY: as above.
     assert_eq!(answered(unsafe { xcopy_device_close(context, device) }), 0);

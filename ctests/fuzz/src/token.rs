@@ -97,10 +97,8 @@ pub fn run(data: &[u8]) {
     };
     let mut context = ptr::null_mut();
     // SAFETY: NULL is the default; a place for the answer.
-    assert_eq!(
-        answered(unsafe { xcopy_context_create(ptr::null(), &mut context) }),
-        0
-    );
+    let status = unsafe { xcopy_context_create(ptr::null(), &mut context) };
+    assert_eq!(answered(status), 0);
     round_trip(context, &bytes);
     // One bit of damage is always found.
     if !bytes.is_empty() {

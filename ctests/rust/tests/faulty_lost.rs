@@ -258,6 +258,36 @@ fn an_answer_between_abandonment_and_poll_is_consistent() {
 }
 
 #[test]
+fn an_answer_that_waits_in_the_lane_is_not_claimed() {
+    for model in [Model::Threaded, Model::Blocking] {
+        let mut f = Fixture::new(model);
+        f.script.fault(XCOPY_CMD_COPY, 1, 1, Fault::Lost);
+        let (_, flying) = launch(&mut f, 1, |r| {
+            (r.flags, r.timeout_ms) = (XCOPY_REQ_ABANDON_ON_TIMEOUT, 30);
+        });
+        f.until("it is not abandoned", |f| f.rig.ready() == 1);
+        // It ends before the completion is taken, but its owner did not look yet.
+        f.script.release();
+        while held(&f) != 0 {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let done = f.rig.poll(1, 4, 0);
+        assert_eq!(done.len(), 1, "{model:?}");
+        assert_eq!(done[0].res, -libc::ETIMEDOUT, "{model:?} {done:?}");
+        assert_eq!(done[0].bytes_copied, TOTAL - 65_536, "{model:?} {done:?}");
+        assert_eq!(done[0].bytes_done, 65_536, "{model:?} {done:?}");
+        f.check(
+            &done[0],
+            Some(&flying.extra.report),
+            &flying.before,
+            &[four()],
+        );
+        f.finish();
+    }
+}
+
+#[test]
 fn a_lost_leg_of_the_bridge_keeps_its_buffer() {
     for model in MODELS {
         for op in [XCOPY_CMD_READ, XCOPY_CMD_WRITE] {
