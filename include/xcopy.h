@@ -85,7 +85,11 @@ int xcopy_context_create(const struct xcopy_context_options *options,
 
 /*
  * Frees a context: its devices are closed, its tokens wiped, its threads end.
- * In a forked child it only leaks.
+ * In a forked child it only leaks. Waits up to 5 s for what its threads still do.
+ * One that then hangs in a plugin or in the kernel is left behind, with the
+ * plugins and the memory that it may use; the same holds for what backends kept
+ * of a queue that was destroyed by force. In no case are the functions in
+ * xcopy_context_options called afterwards.
  *
  * @param context May be NULL. Not to be used afterwards, unless refused.
  * @return 0, or -EBUSY while a queue of it exists; -ECHILD in a forked child.

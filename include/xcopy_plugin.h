@@ -69,7 +69,10 @@ extern "C" {
  */
 #define XCOPY_MODEL_THREADED 2u
 
-/* `execute` blocks; the core's pool calls it, several at once. */
+/*
+ * `execute` blocks; the core's pool calls it, several at once. Where the pool has
+ * two threads or more, no plugin gets all of them.
+ */
 #define XCOPY_MODEL_BLOCKING 3u
 
 /*

@@ -15,9 +15,9 @@ HEAD = """\
 # the C library's memory need what stands under "anywhere", in every phase but
 # those two of null that are silent; what stands under "copying" is used instead or
 # as well on other kernels, file systems and schedules by every phase from prepare
-# to flush. Kernels before 5.11 have no epoll_pwait2, before 6.5 no cachestat, and
-# some no io_uring: the library then does without, so a filter that answers ENOSYS
-# to them does no harm. Plugins of others add their own.
+# to flush. Kernels before 6.5 have no cachestat, and some no io_uring: the library
+# then does without, so a filter that answers ENOSYS to them does no harm. Plugins of
+# others add their own.
 #
 # context   xcopy_context_create             load      xcopy_plugin_load
 # copy      submit, poll: prepared, unarmed  deadline  the same with timeout_ms
@@ -32,7 +32,7 @@ PHASES = (
 # What other kernels, file systems and schedules than the traced ones lead to, as
 # the sources have it, while data is copied or waited for.
 COPYING = set(
-    "cachestat close copy_file_range epoll_pwait epoll_pwait2 fadvise64 fallocate fcntl fdatasync "
+    "cachestat close copy_file_range fadvise64 fallocate fcntl fdatasync "
     "fstatfs fsync ftruncate io_uring_enter io_uring_register ioctl lseek mincore newfstatat openat "
     "ppoll pread64 pwrite64 read sendfile sync_file_range timerfd_create timerfd_settime write".split()
 )

@@ -18,7 +18,8 @@ pub const XCOPY_MODEL_POLLED: u32 = 1;
 /// Like POLLED, but commands end on the plugin's own threads by host.complete;
 /// `poll` may be NULL.
 pub const XCOPY_MODEL_THREADED: u32 = 2;
-/// `execute` blocks; the core's pool calls it, several at once.
+/// `execute` blocks; the core's pool calls it, several at once. Where the pool has
+/// two threads or more, no plugin gets all of them.
 pub const XCOPY_MODEL_BLOCKING: u32 = 3;
 /// Like POLLED, but opening, probing and closing come as commands too
 /// (XCOPY_CMD_OPEN, _PROBE, _CLOSE), so that a plugin bound to one thread sees

@@ -5,15 +5,16 @@
 
 use super::clock::coarse_ns;
 use super::context::Context;
-use super::devices::{Device, Origin, PluginHandle, describe, text_of};
-use super::pairs::{AffineDevice, Binding, BoundMethod, Pair, PairIndex, ProbeCall};
+use super::devices::{Device, Origin};
+use super::pairs::{Binding, BoundMethod, Pair, PairIndex};
 use super::plugin_queue::PluginQueue;
+use super::pool::Owner;
 use super::queue::Queue;
 use super::route::{self, Endpoint, Route, RouteMethod};
-use super::shared::{Answer, Errand, Mail, NO_PLUGIN, PairCount, Purpose};
+use super::shared::{Mail, NO_PLUGIN, PairCount};
 use super::slot::Stage;
 use crate::error::{Error, Result};
-use crate::plan::{Adapt, Cursor, Rate};
+use crate::plan::{Adapt, Rate};
 use crate::plugin::Plugin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -174,7 +175,7 @@ impl Queue {
                     result,
                 });
             });
-            if self.context.pool.run(job) {
+            if self.context.pool.run(Owner::Probe, job) {
                 return;
             }
             let error = Error::new(libc::EAGAIN, "no thread can be started to probe the pair");
@@ -200,267 +201,8 @@ impl Queue {
         }
     }
 
-    /// Opens what AFFINE plugins have to open on this queue, then goes on. What
-    /// was refused is asked again only where a binding begins.
-    fn open_affine(&mut self, index: u32, begins: bool) {
-        let pair = &self.pairs[index as usize];
-        if matches!(
-            pair.binding,
-            Binding::Judging | Binding::Ready | Binding::Failed(_)
-        ) {
-            return;
-        }
-        let mut failure = None;
-        let mut waits = false;
-        for device in [pair.src.clone(), pair.dst.clone()].into_iter().flatten() {
-            let Some(plugin) = device
-                .native_plugin()
-                .filter(|p| p.model() == XCOPY_MODEL_AFFINE)
-            else {
-                continue;
-            };
-            match self.affine_device(&device, &plugin, begins) {
-                Ok(at) => match self.affine[at].handle {
-                    None => {
-                        let waiting = &mut self.affine[at].waiting;
-                        if !waiting.contains(&index) {
-                            waiting.push(index);
-                        }
-                        waits = true;
-                    }
-                    Some(Err(errno)) => {
-                        let props = &self.affine[at].call.1.props;
-                        let text = format!("{}: {}", plugin.name(), text_of(&props.text));
-                        failure = Some(Error::new(-errno, text));
-                    }
-                    Some(Ok(_)) => {}
-                },
-                Err(error) => failure = Some(error),
-            }
-        }
-        if waits {
-            self.pairs[index as usize].binding = Binding::Opening;
-        } else if let Some(error) = failure {
-            if !self.wait_for_command(index) {
-                self.bound(index, Err(error));
-            }
-        } else {
-            self.judge_affine(index);
-        }
-    }
-
-    fn affine_device(
-        &mut self,
-        device: &Arc<Device>,
-        plugin: &Arc<Plugin>,
-        asks_again: bool,
-    ) -> Result<usize> {
-        let known = |a: &AffineDevice| Arc::ptr_eq(&a.device, device);
-        if let Some(at) = self.affine.iter().position(known) {
-            if !asks_again || !matches!(self.affine[at].handle, Some(Err(_))) {
-                return Ok(at);
-            }
-            self.affine.remove(at);
-        }
-        let Some(origin) = device.origin() else {
-            return Err(Error::new(libc::EBADF, "the device was closed"));
-        };
-        let queue = self.plugin_queue(plugin)?;
-        let mut call = Box::new((
-            describe(device, &origin),
-            xcopy_open_args {
-                desc: std::ptr::null(),
-                device: std::ptr::null_mut(),
-                props: xcopy_device_props::default(),
-            },
-        ));
-        call.1.desc = &call.0;
-        let arg: *mut xcopy_open_args = &mut call.1;
-        device.affine_opens.fetch_add(1, Ordering::AcqRel);
-        self.affine.push(AffineDevice {
-            device: device.clone(),
-            plugin: queue,
-            call,
-            handle: None,
-            waiting: Vec::new(),
-            closing: false,
-        });
-        let at = self.affine.len() - 1;
-        let command = ControlCommand {
-            op: XCOPY_CMD_OPEN,
-            purpose: Purpose::Open,
-            subject: device.handle,
-            plugin: queue,
-            src: PluginHandle(std::ptr::null_mut()),
-            dst: PluginHandle(std::ptr::null_mut()),
-            arg: arg.cast(),
-        };
-        if !self.control(command) {
-            device.affine_opens.fetch_sub(1, Ordering::AcqRel);
-            self.affine.pop();
-            return Err(Error::new(
-                libc::EAGAIN,
-                "no command is free to open the device: poll",
-            ));
-        }
-        Ok(at)
-    }
-
-    /// An AFFINE plugin opened, or refused, a device.
-    pub(super) fn on_opened(&mut self, device: u32, answer: &Answer) {
-        let Some(at) = self.affine.iter().position(|a| a.device.handle == device) else {
-            return;
-        };
-        let entry = &mut self.affine[at];
-        let waiting = std::mem::take(&mut entry.waiting);
-        if answer.status == 0 {
-            entry.handle = Some(Ok(PluginHandle(entry.call.1.device)));
-            let (device, props) = (entry.device.clone(), entry.call.1.props);
-            let plugin = self.plugins[entry.plugin as usize].plugin.clone();
-            device.adopt_props(self.context.plugin_index(&plugin), &props);
-        } else {
-            entry.handle = Some(Err(answer.status));
-            entry.device.affine_opens.fetch_sub(1, Ordering::AcqRel);
-        }
-        for pair in waiting {
-            self.open_affine(pair, false);
-        }
-        let gone = |a: &AffineDevice| a.device.is_dead() && matches!(a.handle, Some(Ok(_)));
-        if let Some(at) = self
-            .affine
-            .iter()
-            .position(|a| a.device.handle == device && gone(a))
-        {
-            let device = self.affine[at].device.clone();
-            self.on_closed(&device);
-        }
-    }
-
-    /// Lets the AFFINE plugin of both devices judge the pair, then binds it.
-    fn judge_affine(&mut self, index: u32) {
-        let pair = &mut self.pairs[index as usize];
-        let find = |device: &Option<Arc<Device>>, affine: &[AffineDevice]| {
-            let device = device.as_ref()?;
-            affine.iter().position(|a| Arc::ptr_eq(&a.device, device))
-        };
-        let (src, dst) = (find(&pair.src, &self.affine), find(&pair.dst, &self.affine));
-        let both = match (src, dst) {
-            (Some(src), Some(dst)) => self.affine[src].plugin == self.affine[dst].plugin,
-            (Some(_), None) => pair.dst.is_none(),
-            (None, Some(_)) => pair.src.is_none(),
-            (None, None) => false,
-        };
-        let plugin = match src.or(dst) {
-            Some(at) if both => self.affine[at].plugin,
-            _ => return self.bind(index, &[]),
-        };
-        let methods = self.plugins[plugin as usize].plugin.methods().len();
-        if methods == 0 {
-            return self.bind(index, &[]);
-        }
-        let mut call = Box::new(ProbeCall {
-            verdicts: vec![xcopy_verdict::default(); methods],
-            args: xcopy_probe_args {
-                verdicts: std::ptr::null_mut(),
-                stride: size_of::<xcopy_verdict>(),
-                n: methods as u32,
-                reserved: 0,
-            },
-        });
-        call.args.verdicts = call.verdicts.as_mut_ptr();
-        let arg: *mut xcopy_probe_args = &mut call.args;
-        let handle = |at: Option<usize>| match at.map(|at| self.affine[at].handle) {
-            Some(Some(Ok(handle))) => handle,
-            _ => PluginHandle(std::ptr::null_mut()),
-        };
-        let (src, dst) = (handle(src), handle(dst));
-        pair.probe = Some(call);
-        pair.binding = Binding::Judging;
-        let command = ControlCommand {
-            op: XCOPY_CMD_PROBE,
-            purpose: Purpose::Probe,
-            subject: index,
-            plugin,
-            src,
-            dst,
-            arg: arg.cast(),
-        };
-        if !self.control(command) && !self.wait_for_command(index) {
-            let error = Error::new(libc::EAGAIN, "no command is free to probe the pair: poll");
-            self.bound(index, Err(error));
-        }
-    }
-
-    /// Begins again where the route was known, if all commands are in use: that
-    /// is no failure.
-    fn wait_for_command(&mut self, index: u32) -> bool {
-        self.part_twins();
-        let pair = &mut self.pairs[index as usize];
-        let (true, Some(route)) = (self.free_cells.is_empty(), pair.route.clone()) else {
-            return false;
-        };
-        pair.probe = None;
-        pair.binding = Binding::Probing;
-        self.send_later(Mail::Route {
-            route: index,
-            result: Ok(route),
-        })
-    }
-
-    /// An AFFINE plugin judged a pair.
-    pub(super) fn on_judged(&mut self, index: u32, plugin: u32, answer: &Answer) {
-        let Some(call) = self.pairs[index as usize].probe.take() else {
-            return;
-        };
-        let failed = (answer.status != 0).then_some(answer.status);
-        let owner = self.plugins[plugin as usize].plugin.clone();
-        let (src, dst) = {
-            let pair = &self.pairs[index as usize];
-            let handle = |device: &Option<Arc<Device>>| {
-                let device = device.as_ref()?;
-                let entry = self
-                    .affine
-                    .iter()
-                    .find(|a| Arc::ptr_eq(&a.device, device))?;
-                entry.handle?.ok()
-            };
-            let null = PluginHandle(std::ptr::null_mut());
-            (
-                handle(&pair.src).unwrap_or(null),
-                handle(&pair.dst).unwrap_or(null),
-            )
-        };
-        let verdicts: Vec<RouteMethod> = owner
-            .methods()
-            .iter()
-            .zip(&call.verdicts)
-            .map(|(method, verdict)| RouteMethod {
-                id: method.id,
-                flags: route::pair_flags(method.flags, verdict),
-                worth: method.worth,
-                plugin: Some(owner.clone()),
-                usable: failed.is_none() && verdict.usable == 1,
-                reason: match (failed, verdict.usable) {
-                    (Some(_), _) => XCOPY_REASON_FAILED,
-                    (None, usable) => {
-                        let usable = usable == 1;
-                        route::pair_reason(method.flags, verdict, usable, verdict.reason)
-                    }
-                },
-                text: text_of(&verdict.text),
-                limits: verdict.limits,
-                bytes_per_us: verdict.bytes_per_us,
-                src,
-                dst,
-            })
-            .collect();
-        self.context
-            .remember_affine(self.pairs[index as usize].key, verdicts.clone());
-        self.bind(index, &verdicts);
-    }
-
     /// Binds a pair's methods, from its route and what an AFFINE plugin said.
-    fn bind(&mut self, index: u32, affine: &[RouteMethod]) {
+    pub(super) fn bind(&mut self, index: u32, affine: &[RouteMethod]) {
         let Some(route) = self.pairs[index as usize].route.take() else {
             return;
         };
@@ -598,13 +340,18 @@ impl Queue {
     }
 
     /// The binding of a pair ended: its waiting requests go on.
-    fn bound(&mut self, index: u32, result: Result<()>) {
+    pub(super) fn bound(&mut self, index: u32, result: Result<()>) {
         let pair = &mut self.pairs[index as usize];
         pair.binding = match result {
             Ok(()) => Binding::Ready,
             Err(error) => Binding::Failed(error),
         };
         self.wake_if_bound(index);
+        let pair = &self.pairs[index as usize];
+        if pair.count.in_flight.load(Ordering::Relaxed) == 0 && !super::admit::alive(pair) {
+            // Closed, and let go of by its requests, while it was being bound.
+            self.let_go(index);
+        }
     }
 
     fn wake_if_bound(&mut self, index: u32) {
@@ -656,52 +403,6 @@ impl Queue {
         Ok(index)
     }
 
-    /// Sends an AFFINE plugin a command that is no request's; false if none is free.
-    fn control(&mut self, command: ControlCommand) -> bool {
-        self.part_twins();
-        let Some(cell_index) = self.free_cells.pop() else {
-            return false;
-        };
-        let cookie = self.shared.launch(cell_index);
-        let cell = &self.shared.cells[cell_index as usize];
-        cell.errand.set(Errand {
-            slot: command.subject,
-            plugin: command.plugin,
-            method: 0,
-            purpose: command.purpose,
-            ranges: 0,
-            start: Cursor::default(),
-        });
-        let plugin = &mut self.plugins[command.plugin as usize];
-        // SAFETY: the cell was free, so only this thread touches it.
-        unsafe {
-            *cell.cmd.get() = xcopy_cmd {
-                cookie,
-                op: command.op,
-                method: 0,
-                flags: 0,
-                src: command.src.0,
-                dst: command.dst.0,
-                ranges: std::ptr::null(),
-                nranges: 0,
-                timeout_ms: 0,
-                bytes: 0,
-                buffer: std::ptr::null_mut(),
-                token: std::ptr::null_mut(),
-                token_size: 0,
-                token_type: 0,
-                token_lifetime_s: 0,
-                reserved: 0,
-                arg: command.arg,
-                private_data: plugin.private_of(cell_index),
-            };
-        }
-        plugin.flying += 1;
-        self.flying += 1;
-        plugin.stage(cell.cmd.get());
-        true
-    }
-
     /// A device was closed: pairs of it are forgotten once they are idle, and
     /// what an AFFINE plugin opened here is closed here.
     pub(super) fn on_closed(&mut self, device: &Arc<Device>) {
@@ -719,72 +420,6 @@ impl Queue {
         self.context.release_if_idle(device);
     }
 
-    fn close_affine(&mut self, device: &Arc<Device>) {
-        let Some(at) = self
-            .affine
-            .iter()
-            .position(|a| Arc::ptr_eq(&a.device, device))
-        else {
-            return;
-        };
-        let entry = &mut self.affine[at];
-        let Some(Ok(handle)) = entry.handle else {
-            return;
-        };
-        if std::mem::replace(&mut entry.closing, true) {
-            return;
-        }
-        let command = ControlCommand {
-            op: XCOPY_CMD_CLOSE,
-            purpose: Purpose::Close,
-            subject: device.handle,
-            plugin: entry.plugin,
-            src: handle,
-            dst: PluginHandle(std::ptr::null_mut()),
-            arg: std::ptr::null_mut(),
-        };
-        if !self.control(command) {
-            self.affine[at].closing = false;
-            self.send_later(Mail::Closed(device.clone()));
-        }
-    }
-
-    /// Sends this queue a letter again once a command may have become free; false
-    /// without a pool to do it.
-    fn send_later(&self, mail: Mail) -> bool {
-        let shared = self.shared.clone();
-        self.context.pool.run(Box::new(move || {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-            shared.send(mail);
-        }))
-    }
-
-    /// An AFFINE plugin closed a device.
-    pub(super) fn on_affine_closed(&mut self, device: u32) {
-        let Some(at) = self.affine.iter().position(|a| a.device.handle == device) else {
-            return;
-        };
-        let entry = self.affine.remove(at);
-        entry.device.affine_opens.fetch_sub(1, Ordering::AcqRel);
-        self.context.release_if_idle(&entry.device);
-    }
-
-    /// Closes what AFFINE plugins opened on this queue, before it is destroyed.
-    pub(super) fn close_affine_devices(&mut self) {
-        self.affine.retain(|a| !matches!(a.handle, Some(Err(_))));
-        let devices: Vec<_> = self.affine.iter().map(|a| a.device.clone()).collect();
-        for device in &devices {
-            self.close_affine(device);
-        }
-        // A plugin that needs more than this hangs; it is then left behind.
-        for _ in 0..100_000 {
-            if self.affine.is_empty() {
-                break;
-            }
-            self.advance();
-        }
-    }
-
     /// Keeps a pair's caches to the caller (XCOPY_REQ_EXCLUSIVE).
     pub(super) fn make_exclusive(&mut self, index: u32) {
         let pair = &mut self.pairs[index as usize];
@@ -793,17 +428,6 @@ impl Queue {
         }
         pair.exclusive = true;
     }
-}
-
-/// A command of the queue itself.
-struct ControlCommand {
-    op: u16,
-    purpose: Purpose,
-    subject: u32,
-    plugin: u32,
-    src: PluginHandle,
-    dst: PluginHandle,
-    arg: *mut core::ffi::c_void,
 }
 
 /// `Device::state` of both ends.

@@ -16,10 +16,8 @@ use super::queue::Queue;
 use super::route::Endpoint;
 use super::shared::{Errand, NO_PLUGIN, Purpose};
 use crate::device::is_well_known;
-use crate::error::{Error, Result};
 use crate::host::{HostRing, RingCopy};
 use crate::plan::Step;
-use crate::queue::Wait;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -222,54 +220,6 @@ impl Queue {
     /// Whether the ring has something to do now.
     pub(super) fn ring_is_ready(&mut self) -> bool {
         self.ring.as_mut().is_some_and(|ring| ring.is_ready())
-    }
-
-    /// Sleeps while the ring, or one behind a plugin's fd, works. The kernel
-    /// finishes a ring's operations on the thread that submitted them, and
-    /// interrupts its sleep for that: unlike epoll_pwait2, ppoll then goes on, and
-    /// only a signal handler ends it.
-    pub(super) fn wait_with_ring(&self, timeout_ns: i64) -> Result<Wait> {
-        let own = self.ring.as_ref().is_some_and(|ring| ring.active() > 0);
-        if !own && !self.plugins.iter().any(|p| p.fd >= 0 && p.flying > 0) {
-            return self.bell.wait(timeout_ns);
-        }
-        let mut place = libc::pollfd {
-            fd: self.bell.fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        let mut left = libc::timespec {
-            tv_sec: timeout_ns.max(0) / 1_000_000_000,
-            tv_nsec: timeout_ns.max(0) % 1_000_000_000,
-        };
-        let left = if timeout_ns < 0 {
-            std::ptr::null_mut()
-        } else {
-            &raw mut left
-        };
-        // SAFETY: one pollfd and a timespec, or none, that live through the call;
-        // no signal mask. By `syscall`, which is no cancellation point.
-        let ready = unsafe {
-            libc::syscall(
-                libc::SYS_ppoll,
-                &raw mut place,
-                1 as libc::c_ulong,
-                left,
-                std::ptr::null::<libc::sigset_t>(),
-                0 as libc::size_t,
-            )
-        };
-        match ready {
-            0 => Ok(Wait::TimedOut),
-            1.. => Ok(Wait::Ready),
-            _ => {
-                let error = Error::last_os("cannot wait for the queue");
-                match error.errno {
-                    libc::EINTR => Ok(Wait::Interrupted),
-                    _ => Err(error),
-                }
-            }
-        }
     }
 
     /// Before the queue is freed: what the kernel still works on is left to it.

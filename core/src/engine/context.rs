@@ -3,6 +3,7 @@
 
 use super::devices::{Device, Origin, PluginHandle, Table};
 use super::fork::ForkGuard;
+use super::gate::Gate;
 use super::memory::PairMemory;
 use super::pool::{Pool, ThreadHook};
 use super::route::{self, Route, RouteMethod};
@@ -73,6 +74,10 @@ pub struct Context {
     queues: Mutex<Vec<Weak<QueueShared>>>,
     /// The log was told that there is no io_uring.
     pub ring_refused: AtomicBool,
+    /// Before the caller's functions.
+    pub gate: Gate,
+    /// A plugin was left behind with what it may still use.
+    left_behind: AtomicBool,
 }
 
 // SAFETY: the raw pointers in the options are the caller's, handed back to the
@@ -123,6 +128,8 @@ impl Context {
             epoch: AtomicU32::new(1),
             queues: Mutex::default(),
             ring_refused: AtomicBool::new(false),
+            gate: Gate::default(),
+            left_behind: AtomicBool::new(false),
             options,
         }))
     }
@@ -180,7 +187,8 @@ impl Context {
         if let Some(log) = self.options.log {
             // SAFETY: the context's owner gave the function for this; the message by
             // the caller's word.
-            unsafe { log(self.options.log_ctx, level, message) };
+            self.gate
+                .pass(|| unsafe { log(self.options.log_ctx, level, message) });
         }
     }
 
@@ -535,8 +543,16 @@ impl Context {
         queues.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Closes what is open and ends the pool. Fails while a queue lives.
-    pub fn shut_down(&self) -> Result<()> {
+    /// A plugin keeps commands of a queue that was destroyed by force: the context
+    /// stays for it when it is freed.
+    pub fn leave_behind(&self) {
+        self.left_behind.store(true, Ordering::Relaxed);
+    }
+
+    /// Closes what is open and ends the pool. Fails while a queue lives. What hangs
+    /// in a plugin keeps what it may still use, for ever; the caller's functions
+    /// are not called any more.
+    pub fn shut_down(self: &Arc<Self>) -> Result<()> {
         if !self.queues().is_empty() {
             return Err(Error::new(
                 libc::EBUSY,
@@ -544,14 +560,34 @@ impl Context {
             ));
         }
         // First: what still runs there may use a device.
-        self.pool.shut_down();
+        let hanging = self.pool.shut_down();
         for device in self.devices.all() {
             device.kill();
+            if hanging > 0 {
+                device.hold_for_ever();
+            }
             if device.is_held() {
                 // Its fd and handles must outlive the context.
                 std::mem::forget(device.clone());
             }
             device.release();
+        }
+        if hanging > 0 {
+            self.log(
+                XCOPY_LOG_WARNING,
+                &format!(
+                    "{hanging} threads of the pool hang in a plugin or in the kernel: they, the \
+                     plugins and the open devices are left behind"
+                ),
+            );
+        }
+        if hanging > 0 || self.left_behind.load(Ordering::Relaxed) {
+            for token in self.tokens.all() {
+                self.tokens.remove(token.handle);
+            }
+            self.gate.shut();
+            self.buffers.close();
+            std::mem::forget(self.clone());
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! long list, and the chores of cache coherence.
 
 use super::admit::{check_bounds, refuse_finding};
+use super::pool::Owner;
 use super::queue::Queue;
 use super::shared::Mail;
 use super::slot::Stage;
@@ -62,16 +63,26 @@ impl Queue {
         self.complete(index);
     }
 
+    /// Dispatches nothing more of a request whose queue is being destroyed, and
+    /// asks its commands to end.
+    pub(super) fn stop_for_destroy(&mut self, index: u32) {
+        if !self.is_over(index) {
+            self.fail(index, -libc::ECANCELED, XCOPY_REASON_DESTROYED, 0);
+        }
+    }
+
     /// A forced destroy answers nobody, but the caller's report is filled.
     pub(super) fn abandon_for_destroy(&mut self, index: u32) {
-        if matches!(
-            self.slots[index as usize].stage,
-            Stage::Ready | Stage::Abandoned
-        ) {
-            return;
+        if !self.is_over(index) {
+            self.abandon(index);
         }
-        self.fail(index, -libc::ECANCELED, XCOPY_REASON_DESTROYED, 0);
-        self.abandon(index);
+    }
+
+    fn is_over(&self, index: u32) -> bool {
+        matches!(
+            self.slots[index as usize].stage,
+            Stage::Free | Stage::Ready | Stage::Abandoned
+        )
     }
 
     /// Stops the requests that were asked to cancel.
@@ -177,7 +188,7 @@ impl Queue {
                 flags,
             });
         });
-        if !self.context.pool.run(job) {
+        if !self.context.pool.run(Owner::Core, job) {
             let mail = Mail::Chore {
                 slot: index,
                 seq,

@@ -39,14 +39,14 @@ impl Queue {
         }
         let on_host = errand.plugin == NO_PLUGIN
             || matches!(errand.purpose, Purpose::BridgeRead | Purpose::BridgeWrite);
-        let reason = if answer.reason == 0 {
-            XCOPY_REASON_FAILED
-        } else {
-            answer.reason
+        let reason = match answer.reason {
+            XCOPY_REASON_NONE => XCOPY_REASON_FAILED,
+            reason => reasons::known(reason, XCOPY_REASON_FAILED),
         };
         let action = match answer.action {
-            XCOPY_ACTION_DEFAULT => default_action(-answer.status, on_host),
-            action => action,
+            XCOPY_ACTION_RETRY..=XCOPY_ACTION_FATAL => answer.action,
+            // DEFAULT, or one of a newer version.
+            _ => default_action(-answer.status, on_host),
         };
         match action {
             // What may still write would undo what another command writes.

@@ -1,7 +1,7 @@
 //! The engine: the life of a request.
 //!
 //! `admit` validates it and reserves its completion's place; `bind` finds the
-//! methods of its pair; `dispatch` cuts it into commands, which `orders` gives to
+//! methods of its pair (`affine` where plugins are bound to the queue's thread); `dispatch` cuts it into commands, which `orders` gives to
 //! plugins, `by_host` to the pool, `by_ring` to the
 //! queue's io_uring, and `by_token` makes of tokens; `settle` takes
 //! their ends, `failure` retries and falls back; `straight` is the short way of what
@@ -12,6 +12,7 @@
 
 mod account;
 mod admit;
+mod affine;
 mod bind;
 mod by_host;
 mod by_ring;
@@ -28,11 +29,14 @@ mod dispatch;
 mod durable;
 mod failure;
 mod fork;
+mod gate;
 mod memory;
 mod orders;
 mod pairs;
 mod plugin_queue;
 mod pool;
+#[cfg(test)]
+mod pool_tests;
 pub mod queue;
 pub mod reasons;
 mod ring;

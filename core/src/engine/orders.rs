@@ -3,9 +3,11 @@
 use super::clock::coarse_ns;
 use super::devices::PluginHandle;
 use super::dispatch::Tried;
+use super::pool::Owner;
 use super::queue::Queue;
 use super::shared::{Answer, Errand, NO_PLUGIN, Purpose, add};
 use crate::plan::{Cursor, Step};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use xcopy_abi::*;
 
@@ -65,7 +67,7 @@ impl Queue {
             let answer = xcopy_abi::guard::guard(panicked, || work(stop));
             shared.complete_chore(cell_index, cookie, answer);
         });
-        if !self.context.pool.run(job) {
+        if !self.context.pool.run(Owner::Core, job) {
             let answer = Answer {
                 status: -libc::EAGAIN,
                 ..Default::default()
@@ -158,6 +160,7 @@ impl Queue {
         }
         let (shared, owner, plugin) = (self.shared.clone(), plugin.plugin.clone(), order.plugin);
         let command = SendPtr(command);
+        let share = Owner::Plugin(Arc::as_ptr(&owner).addr());
         let job = Box::new(move || {
             let command = command;
             let mut result = xcopy_result::default();
@@ -175,7 +178,7 @@ impl Queue {
             result.cookie = cookie;
             shared.complete_remote(plugin, &result);
         });
-        if !self.context.pool.run(job) {
+        if !self.context.pool.run(share, job) {
             let result = xcopy_result {
                 cookie,
                 status: -libc::EAGAIN,

@@ -58,6 +58,8 @@ pub enum Binding {
     Probing,
     /// AFFINE plugins open its devices on this queue.
     Opening,
+    /// It waits for a free command to go on.
+    Owing,
     /// An AFFINE plugin judges it on this queue.
     Judging,
     /// Methods are bound.
@@ -130,6 +132,14 @@ pub struct AffineDevice {
     pub waiting: Vec<u32>,
     /// A CLOSE was sent.
     pub closing: bool,
+}
+
+/// What waits for a free command, of a queue whose commands are all in use.
+pub enum Owed {
+    /// A pair's binding goes on.
+    Binding(u32),
+    /// An AFFINE plugin closes a device.
+    Close(Arc<Device>),
 }
 
 /// Finds pairs by their handles: those used lately by one look, others by a hash

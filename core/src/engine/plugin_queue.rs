@@ -114,14 +114,19 @@ impl PluginQueue {
         let table = plugin.table();
         let window = shared.cells.len() as u32;
         let annex = Annex::new(window, table.max_ranges, table.cmd_private)?;
-        let (submit, poll) = (table.submit, table.poll);
+        // A BLOCKING plugin has no queue that they could be called with.
+        let queued = plugin.model() != XCOPY_MODEL_BLOCKING;
+        let (submit, poll) = (
+            table.submit.filter(|_| queued),
+            table.poll.filter(|_| queued),
+        );
         let host = Box::into_raw(Box::new(HostQueue {
             shared: shared.clone(),
             plugin: index,
             landed: Cell::new(0),
         }));
         let mut handle = std::ptr::null_mut();
-        if plugin.model() != XCOPY_MODEL_BLOCKING {
+        if queued {
             let options = xcopy_plugin_queue_options {
                 size: size_of::<xcopy_plugin_queue_options>() as u32,
                 flags,
@@ -139,13 +144,16 @@ impl PluginQueue {
             if status != 0 {
                 // SAFETY: made above; the plugin refused and must not keep it.
                 drop(unsafe { Box::from_raw(host) });
+                let name = plugin.name();
+                let errno = if (-4095..0).contains(&status) {
+                    -status
+                } else {
+                    libc::EPROTO
+                };
+                let why = std::io::Error::from_raw_os_error(errno);
                 return Err(Error::new(
-                    -status,
-                    format!(
-                        "plugin {} cannot make a queue: error {}",
-                        plugin.name(),
-                        -status
-                    ),
+                    errno,
+                    format!("plugin {name} cannot make a queue: {why} (answer {status})"),
                 ));
             }
         }

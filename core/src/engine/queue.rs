@@ -6,7 +6,7 @@
 
 use super::clock::{coarse_ns, precise_ns};
 use super::context::Context;
-use super::pairs::{AffineDevice, Pair, PairIndex};
+use super::pairs::{AffineDevice, Owed, Pair, PairIndex};
 use super::plugin_queue::PluginQueue;
 use super::ring::IndexRing;
 use super::shared::{Mail, QueueShared, SlotFace, add};
@@ -61,6 +61,8 @@ pub struct Queue {
     pub(super) free_pairs: Vec<u32>,
     pub(super) plugins: Vec<PluginQueue>,
     pub(super) affine: Vec<AffineDevice>,
+    /// What waits for a free command.
+    pub(super) owed: VecDeque<Owed>,
     /// Commands in flight.
     pub(super) flying: u32,
     /// Slots with a deadline or a pause.
@@ -124,6 +126,7 @@ impl Queue {
             free_pairs: Vec::new(),
             plugins: Vec::new(),
             affine: Vec::new(),
+            owed: VecDeque::new(),
             flying: 0,
             timed: 0,
             earliest: u64::MAX,
@@ -278,6 +281,9 @@ impl Queue {
         }
         if self.scans > 0 {
             self.scan_slices();
+        }
+        if !self.owed.is_empty() {
+            self.pay_owed();
         }
         if !self.runnable.is_empty() {
             self.pump();
@@ -451,7 +457,7 @@ impl Queue {
         } else {
             i64::try_from(until - now).unwrap_or(i64::MAX)
         };
-        let wait = self.wait_with_ring(left);
+        let wait = self.bell.wait(left);
         self.slept = true;
         if !was_armed {
             self.disarm();
@@ -505,7 +511,7 @@ impl Queue {
         for plugin in &self.plugins {
             ready |= plugin.has_batch() || plugin.arm(arm);
         }
-        ready || self.ring_is_ready()
+        ready || self.can_pay() || self.ring_is_ready()
     }
 
     /// How many completions poll would take without waiting.
@@ -525,23 +531,29 @@ impl Queue {
     /// Why the queue cannot be destroyed now, or None.
     pub fn busy(&self) -> Option<Error> {
         let used = self.slots.len() - self.free_slots.len() - self.twins();
-        (used > 0 || self.flying > 0).then(|| {
-            Error::new(
-                libc::EBUSY,
-                format!("{used} requests are in flight or not taken: drain and poll first"),
-            )
-        })
+        let text = if used > self.abandoned as usize {
+            format!("{used} requests are in flight or not taken: drain and poll first")
+        } else if used > 0 {
+            format!("{used} abandoned requests have commands that did not end: poll, or force it")
+        } else if self.flying > 0 {
+            let flying = self.flying;
+            format!("{flying} devices are being opened, judged or closed here: poll first")
+        } else {
+            return None;
+        };
+        Some(Error::new(libc::EBUSY, text))
     }
 
     /// Frees the queue. With commands still in flight, what backends may still
     /// touch is left to them.
     pub fn destroy(mut self) {
         self.fill_slots(None);
+        for slot in 0..self.slots.len() as u32 {
+            self.stop_for_destroy(slot);
+        }
         self.close_affine_devices();
         for slot in 0..self.slots.len() as u32 {
-            if self.slots[slot as usize].stage != Stage::Free {
-                self.abandon_for_destroy(slot);
-            }
+            self.abandon_for_destroy(slot);
         }
         self.context.remove_queue(&self.shared);
         let left_behind = self.flying > 0 || !self.chores_ended();
@@ -557,9 +569,15 @@ impl Queue {
         }
         self.end_ring();
         if left_behind {
+            self.context.leave_behind();
             // The pool and the plugins hold references of their own to `shared`;
-            // buffers that a command may still write to must not be freed.
+            // buffers and arguments that a command may still write to must not be
+            // freed.
             std::mem::forget(std::mem::take(&mut self.buffers));
+            std::mem::forget(std::mem::take(&mut self.affine));
+            for pair in &mut self.pairs {
+                std::mem::forget(pair.probe.take());
+            }
             // Nor must the devices be closed: a late write would reach whatever
             // the kernel or the plugin gives out next under the same name.
             for pair in &self.pairs {

@@ -42,6 +42,15 @@ pub fn c_text(reason: u16) -> &'static CStr {
         .unwrap_or(c"unknown reason")
 }
 
+/// A plugin's reason, or `instead` if this version has no such reason.
+pub fn known(reason: u16, instead: u16) -> u16 {
+    if reason < XCOPY_REASON_COUNT {
+        reason
+    } else {
+        instead
+    }
+}
+
 /// A reason in words.
 pub fn text(reason: u16) -> &'static str {
     c_text(reason).to_str().unwrap_or("")

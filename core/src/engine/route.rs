@@ -4,6 +4,7 @@
 use super::clock::coarse_ns;
 use super::context::Context;
 use super::devices::{Attachment, Device, Origin, PluginHandle, text_of};
+use super::reasons;
 use crate::error::Result;
 use crate::plugin::Plugin;
 use std::sync::Arc;
@@ -230,6 +231,7 @@ pub fn pair_flags(flags: u32, verdict: &xcopy_verdict) -> u32 {
 
 /// Why a method is not used on a pair, or not by itself.
 pub fn pair_reason(flags: u32, verdict: &xcopy_verdict, usable: bool, reason: u16) -> u16 {
+    let reason = reasons::known(reason, XCOPY_REASON_NOT_SUPPORTED);
     let flags = pair_flags(flags, verdict);
     let said = |reason: u16, unsaid: u16| if reason == 0 { unsaid } else { reason };
     if !usable {

@@ -40,7 +40,10 @@ unsafe extern "C" fn alloc(host_ctx: *mut c_void, size: usize, align: usize) -> 
         let context = unsafe { &*host_ctx.cast::<Context>() };
         match context.allocator() {
             // SAFETY: the caller's allocator, with a size and a power of two.
-            (Some(alloc), _, ctx) => unsafe { alloc(ctx, size, align) },
+            (Some(alloc), _, ctx) => unsafe {
+                let given = context.gate.pass(|| alloc(ctx, size, align));
+                given.unwrap_or(std::ptr::null_mut())
+            },
             (None, ..) => {
                 let mut memory = std::ptr::null_mut();
                 let align = align.max(size_of::<*mut c_void>());
@@ -62,8 +65,11 @@ unsafe extern "C" fn free(host_ctx: *mut c_void, memory: *mut c_void, size: usiz
         // SAFETY: as in `log`.
         let context = unsafe { &*host_ctx.cast::<Context>() };
         match context.allocator() {
-            // SAFETY: the caller's allocator gave the memory.
-            (_, Some(free), ctx) => unsafe { free(ctx, memory, size, align) },
+            // SAFETY: the caller's allocator gave the memory. Past the gate it is
+            // lost.
+            (_, Some(free), ctx) => unsafe {
+                context.gate.pass(|| free(ctx, memory, size, align));
+            },
             // SAFETY: posix_memalign gave the memory.
             (_, None, _) => unsafe { libc::free(memory) },
         }

@@ -508,7 +508,12 @@ impl Queue {
 
     #[cold]
     fn last_use_ended(&mut self, index: u32) {
-        let pair = &self.pairs[self.slots[index as usize].pair as usize];
+        self.let_go(self.slots[index as usize].pair);
+    }
+
+    /// Lets go of the closed devices of a pair that no request uses.
+    pub(super) fn let_go(&mut self, pair: u32) {
+        let pair = &self.pairs[pair as usize];
         let devices: Vec<_> = [&pair.src, &pair.dst]
             .into_iter()
             .flatten()

@@ -41,6 +41,8 @@ struct State {
     held: usize,
     /// Bytes in use.
     in_use: usize,
+    /// The allocator is not to be called any more.
+    closed: bool,
     idle: [Vec<Memory>; CLASSES],
 }
 
@@ -113,6 +115,9 @@ impl Buffers {
         let class = (0..CLASSES).find(|class| self.shared.unit << class >= size)?;
         let length = self.shared.unit << class;
         let mut state = self.shared.lock();
+        if state.closed {
+            return None;
+        }
         let found = match state.idle[class].pop() {
             Some(memory) => {
                 state.in_use += length;
@@ -146,6 +151,16 @@ impl Buffers {
     }
 }
 
+impl Buffers {
+    /// Gives back what is not in use; from then on the allocator is not called
+    /// any more. Buffers still in use are never given back.
+    pub fn close(&self) {
+        let mut state = self.shared.lock();
+        state.closed = true;
+        self.shared.empty(&mut state);
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -168,6 +183,16 @@ impl Shared {
         }
         state.held += length;
         true
+    }
+
+    /// Gives back what is not in use.
+    fn empty(&self, state: &mut State) {
+        for (class, list) in std::mem::take(&mut state.idle).into_iter().enumerate() {
+            for memory in list {
+                state.held -= self.unit << class;
+                self.release(memory, self.unit << class);
+            }
+        }
     }
 
     fn obtain(&self, length: usize) -> Option<Memory> {
@@ -195,11 +220,9 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let idle = std::mem::take(&mut self.lock().idle);
-        for (class, list) in idle.into_iter().enumerate() {
-            for memory in list {
-                self.release(memory, self.unit << class);
-            }
+        let mut state = self.lock();
+        if !state.closed {
+            self.empty(&mut state);
         }
     }
 }

@@ -202,8 +202,8 @@ impl Bell {
         self.watch.program(self.armed)
     }
 
-    /// Waits for the fd; below 0 for ever. Not a cancellation point. A stop of
-    /// the process may count as a signal.
+    /// Waits for the fd; below 0 for ever. Not a cancellation point. Only a signal
+    /// whose handler ran interrupts it.
     pub fn wait(&self, timeout_ns: i64) -> Result<Wait> {
         self.watch.wait(timeout_ns)
     }

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::ffi::CStr;
-use std::time::{Duration, Instant};
 use xcopy::abi::*;
 use xcopy::*;
 
@@ -82,6 +81,7 @@ impl<T> Ledger<T> {
         assert!(done.bytes_done <= done.bytes_copied, "{done:?}");
         assert!(done.bytes_offloaded <= done.bytes_copied, "{done:?}");
         assert_eq!(done.reserved, 0, "{done:?}");
+        assert!(done.reason < XCOPY_REASON_COUNT, "{done:?}");
         assert!(usize::from(done.method) < XCOPY_METHOD_MAX, "{done:?}");
         if let Some(bytes) = entry.bytes {
             assert!(done.bytes_copied <= bytes, "more than {bytes}: {done:?}");
@@ -115,17 +115,4 @@ pub fn last_error() -> String {
     unsafe { CStr::from_ptr(xcopy_last_error()) }
         .to_string_lossy()
         .into_owned()
-}
-
-/// Whether `done` comes true soon: what a pool's thread does last may be after
-/// the call that waited for it.
-pub fn settles(done: impl Fn() -> bool) -> bool {
-    let begun = Instant::now();
-    while !done() {
-        if begun.elapsed() > Duration::from_secs(5) {
-            return false;
-        }
-        std::thread::sleep(Duration::from_micros(50));
-    }
-    true
 }

@@ -62,6 +62,55 @@ fn the_bridge_fails_at_either_leg() {
 }
 
 #[test]
+fn words_of_a_newer_version_are_read_as_what_is_known() {
+    for model in MODELS {
+        for (action, reason) in [(0, XCOPY_REASON_COUNT), (5, 7), (u16::MAX, u16::MAX)] {
+            let mut f = Fixture::new(model);
+            let failing = Failing {
+                errno: libc::EOPNOTSUPP,
+                action,
+                reason,
+                ..Failing::default()
+            };
+            let limit = usize::from(XCOPY_REASON_COUNT);
+            f.script.fault(XCOPY_CMD_COPY, 0, 1, Fault::Fail(failing));
+            let ended = f.copy(eight(), |_| {});
+            let known = if usize::from(reason) < limit {
+                reason
+            } else {
+                XCOPY_REASON_FAILED
+            };
+            assert_eq!(
+                (ended.done.res, ended.done.reason),
+                (0, known),
+                "{model:?} {action} {:?}",
+                ended.done
+            );
+            // The action was that of the error: the next method took over.
+            assert!(ended.bytes_by(f.method('b')) > 0, "{model:?} {action}");
+            let fallback = ended.report.fallbacks[0];
+            assert_eq!((fallback.method, fallback.reason), (f.method('a'), known));
+            f.finish();
+        }
+    }
+}
+
+#[test]
+fn a_verdict_of_a_newer_version_is_read_as_what_is_known() {
+    for model in MODELS {
+        let mut f = Fixture::new(model);
+        f.script.set_up(|s| s.refuse = [XCOPY_REASON_COUNT, 0]);
+        let done = f.copy(eight(), |_| {}).done;
+        assert_eq!(done.method, f.method('b'), "{model:?} {done:?}");
+        assert_eq!(
+            done.reason, XCOPY_REASON_NOT_SUPPORTED,
+            "{model:?} {done:?}"
+        );
+        f.finish();
+    }
+}
+
+#[test]
 fn a_bridge_leg_that_breaks_the_contract_is_fatal() {
     for model in MODELS {
         for op in [XCOPY_CMD_READ, XCOPY_CMD_WRITE] {
