@@ -32,11 +32,10 @@ fn submit_and_cancel(f: &mut Fixture) {
 #[test]
 fn what_opens_while_its_queue_is_destroyed_is_closed() {
     let mut f = Fixture::new(Model::Affine);
-    f.script
-        .fault(XCOPY_CMD_OPEN, 0, u64::MAX, Fault::Late(100));
+    f.script.fault(XCOPY_CMD_OPEN, 0, u64::MAX, Fault::Lost);
     let request = f.request(range(0, 0, 4096));
     assert_eq!(f.rig.submit(&request), 1, "{}", last_error());
-    f.until("nothing is opened", |f| f.script.count(XCOPY_CMD_OPEN) == 2);
+    f.until("nothing is opened", |f| held(f) == 2);
     assert_eq!(f.rig.remote.cancel(request.user_data), 1);
     assert_eq!(f.rig.poll(1, 1, LONG)[0].res, -libc::ECANCELED);
     assert_eq!(open(&f), 0);
@@ -47,7 +46,13 @@ fn what_opens_while_its_queue_is_destroyed_is_closed() {
         "{}",
         last_error()
     );
+    let script = f.script.clone();
+    let later = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        script.release();
+    });
     assert_eq!(f.rig.destroy(XCOPY_DESTROY_FORCE), 0);
+    later.join().unwrap();
     assert_eq!((open(&f), f.script.count(XCOPY_CMD_CLOSE)), (0, 2));
     assert_eq!(f.script.queues.load(Ordering::Acquire), 0);
     assert_eq!(f.script.violations(), Vec::<String>::new());

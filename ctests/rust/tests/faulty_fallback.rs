@@ -96,21 +96,6 @@ fn words_of_a_newer_version_are_read_as_what_is_known() {
 }
 
 #[test]
-fn a_verdict_of_a_newer_version_is_read_as_what_is_known() {
-    for model in MODELS {
-        let mut f = Fixture::new(model);
-        f.script.set_up(|s| s.refuse = [XCOPY_REASON_COUNT, 0]);
-        let done = f.copy(eight(), |_| {}).done;
-        assert_eq!(done.method, f.method('b'), "{model:?} {done:?}");
-        assert_eq!(
-            done.reason, XCOPY_REASON_NOT_SUPPORTED,
-            "{model:?} {done:?}"
-        );
-        f.finish();
-    }
-}
-
-#[test]
 fn a_bridge_leg_that_breaks_the_contract_is_fatal() {
     for model in MODELS {
         for op in [XCOPY_CMD_READ, XCOPY_CMD_WRITE] {

@@ -138,6 +138,11 @@ fn a_refused_pair_says_why() {
         for reason in [XCOPY_REASON_FEATURE_OFF, XCOPY_REASON_CROSS_DEVICE, 9999] {
             let mut f = Fixture::new(model);
             f.script.set_up(|s| s.refuse = [reason, reason]);
+            // A number of a newer version is told as one that callers know.
+            let reason = match reason {
+                9999 => XCOPY_REASON_NOT_SUPPORTED,
+                known => known,
+            };
             let ended = f.copy(range(0, 0, PIECE), |_| {});
             assert_eq!(ended.bytes_by(XCOPY_METHOD_READ_WRITE), PIECE, "{model:?}");
             assert_eq!(ended.done.reason, reason, "{model:?} {:?}", ended.done);
