@@ -125,6 +125,8 @@ fn ends_of_commands() {
     let outcome = go(&[0x12, 0, 0, 0, 128, 0], Data::In(&mut room));
     assert_eq!((outcome.status, outcome.residual), (0, 32));
     assert_eq!((room[2], room[95], room[96]), (0x06, 0, 7));
+    // POWER ON awaits each nexus.
+    assert!(go(&ready, Data::None).is_unit_attention());
     manager.set_fault(
         Kind::TestUnitReady,
         When::Nth(1),
