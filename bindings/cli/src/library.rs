@@ -130,6 +130,7 @@ impl Context {
         let context = Context { raw };
         context.register(xcopy_plugin_file::init)?;
         context.register(xcopy_plugin_null::init)?;
+        context.register(xcopy_plugin_odx::init)?;
         LOADING.store(true, Ordering::Relaxed);
         // SAFETY: the context is live; NULL asks for the default directories.
         let loaded = checked(unsafe { xcopy::xcopy_plugin_load_all(raw, std::ptr::null()) });

@@ -7,8 +7,10 @@
 //! | `script` | what a faulty plugin is told to do, and what it saw |
 //! | `faulty` | the faulty plugin, in all four execution models |
 //! | `judge` | whether a completion, its report and the bytes agree |
+//! | `array` | two disks of a copy manager, opened by plugin odx, and all checks |
 //! | `fixture` | two disks of one faulty plugin, and all checks after each copy |
 
+pub mod array;
 pub mod disk;
 pub mod faulty;
 pub mod fixture;

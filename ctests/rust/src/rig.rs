@@ -233,6 +233,80 @@ impl Rig {
         }
     }
 
+    /// xcopy_device_open_native, for reading and writing.
+    ///
+    /// # Safety
+    /// `native` is what the plugin takes, until the device was released.
+    pub unsafe fn open_native(&self, plugin: &str, native: *mut std::ffi::c_void) -> u32 {
+        let (text, mut device) = (CString::new(plugin).expect("no NUL"), 0);
+        let flags = XCOPY_OPEN_READ | XCOPY_OPEN_WRITE;
+        // SAFETY: a live context, a string, the caller's word, a place for the answer.
+        let status = unsafe {
+            xcopy_device_open_native(
+                self.remote.context,
+                text.as_ptr(),
+                native,
+                flags,
+                &mut device,
+            )
+        };
+        assert_eq!(status, 0, "{plugin}: {}", last_error());
+        device
+    }
+
+    /// xcopy_token_create.
+    pub fn token(&self) -> u32 {
+        let mut token = 0;
+        // SAFETY: a live context and a place for the answer.
+        let status = unsafe { xcopy_token_create(self.remote.context, &mut token) };
+        assert_eq!(status, 0, "{}", last_error());
+        token
+    }
+
+    /// xcopy_token_info.
+    pub fn token_info(&self, token: u32) -> xcopy_token_info {
+        // SAFETY: plain data, for which zeroes are valid.
+        let mut info: xcopy_token_info = unsafe { std::mem::zeroed() };
+        let size = size_of::<xcopy_token_info>();
+        // SAFETY: a live context and a place of the size given.
+        let status = unsafe { xcopy_token_info(self.remote.context, token, &mut info, size) };
+        assert_eq!(status, 0, "{}", last_error());
+        info
+    }
+
+    /// xcopy_token_export.
+    pub fn export(&self, token: u32) -> Vec<u8> {
+        let mut bytes = vec![0u8; self.token_info(token).export_bytes as usize];
+        let mut used = 0;
+        // SAFETY: as many bytes as the size says, a place for the answer.
+        let status = unsafe {
+            let at = bytes.as_mut_ptr().cast();
+            xcopy_token_export(self.remote.context, token, at, bytes.len(), &mut used)
+        };
+        assert_eq!((status, used), (0, bytes.len()), "{}", last_error());
+        bytes
+    }
+
+    /// xcopy_token_import.
+    pub fn import(&self, bytes: &[u8]) -> Result<u32, i32> {
+        let mut token = 0;
+        // SAFETY: as many bytes as the size says, a place for the answer.
+        let status = unsafe {
+            let at = bytes.as_ptr().cast();
+            xcopy_token_import(self.remote.context, at, bytes.len(), &mut token)
+        };
+        match status {
+            0 => Ok(token),
+            error => Err(error),
+        }
+    }
+
+    /// xcopy_token_free.
+    pub fn free_token(&self, token: u32) -> i32 {
+        // SAFETY: a live context.
+        unsafe { xcopy_token_free(self.remote.context, token) }
+    }
+
     /// Opens for reading and writing.
     pub fn open(&self, name: &str) -> u32 {
         self.try_open(name, XCOPY_OPEN_READ | XCOPY_OPEN_WRITE)
