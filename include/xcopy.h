@@ -233,6 +233,21 @@ int xcopy_device_info(const struct xcopy_context *context,
                       size_t size);
 
 /*
+ * Says what plugins found out of a device, for a person: lines of
+ * "plugin: key: value", of which a key may come more than once. Asks the plugins
+ * and opens the device for them if need be, which may block; silent on plugins
+ * that open devices on a queue.
+ *
+ * @param context The context.
+ * @param device The handle.
+ * @param text Receives the text, NUL-terminated and cut if it is longer; may be
+ * NULL if `size` is 0.
+ * @param size Bytes at `text`.
+ * @return Bytes of the whole text without its NUL, or -errno: -EBADF.
+ */
+int xcopy_device_describe(struct xcopy_context *context, uint32_t device, char *text, size_t size);
+
+/*
  * What happened to a device since the last call.
  *
  * @param context The context.

@@ -3,6 +3,7 @@
  * there; one that stands in arrays without a stride may not. See ctests/abi. */
 #include "check.h"
 #include <xcopy_plugin.h>
+#include <xcopy_scsi.h>
 
 #if UINTPTR_MAX == UINT64_MAX
 #if XCOPY_VERSION_MAJOR == 0 && XCOPY_VERSION_MINOR == 1
@@ -299,7 +300,7 @@ AT(xcopy_plugin_queue_options, flags, 4);
 AT(xcopy_plugin_queue_options, window, 8);
 AT(xcopy_plugin_queue_options, reserved, 12);
 
-SIZE(xcopy_plugin, 176);
+SIZE(xcopy_plugin, 184);
 AT(xcopy_plugin, struct_size, 0);
 AT(xcopy_plugin, abi_version, 4);
 AT(xcopy_plugin, name, 8);
@@ -326,6 +327,31 @@ AT(xcopy_plugin, queue_fd, 144);
 AT(xcopy_plugin, arm, 152);
 AT(xcopy_plugin, cancel, 160);
 AT(xcopy_plugin, execute, 168);
+AT(xcopy_plugin, describe, 176);
+
+SIZE(xcopy_scsi_command, 64);
+AT(xcopy_scsi_command, size, 0);
+AT(xcopy_scsi_command, direction, 4);
+AT(xcopy_scsi_command, cdb, 8);
+AT(xcopy_scsi_command, cdb_len, 16);
+AT(xcopy_scsi_command, timeout_ms, 20);
+AT(xcopy_scsi_command, data, 24);
+AT(xcopy_scsi_command, data_len, 32);
+AT(xcopy_scsi_command, sense_room, 36);
+AT(xcopy_scsi_command, sense, 40);
+AT(xcopy_scsi_command, sense_len, 48);
+AT(xcopy_scsi_command, residual, 52);
+AT(xcopy_scsi_command, status, 56);
+AT(xcopy_scsi_command, host_status, 60);
+
+SIZE(xcopy_scsi_transport, 40);
+AT(xcopy_scsi_transport, size, 0);
+AT(xcopy_scsi_transport, max_transfer, 4);
+AT(xcopy_scsi_transport, max_concurrent, 8);
+AT(xcopy_scsi_transport, reserved, 12);
+AT(xcopy_scsi_transport, ctx, 16);
+AT(xcopy_scsi_transport, execute, 24);
+AT(xcopy_scsi_transport, name, 32);
 #endif
 
 /* What bindings read must be what C sees. */

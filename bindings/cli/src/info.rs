@@ -13,7 +13,8 @@ use crate::{json, print, print_json, target};
 pub fn run(args: &InfoArgs) -> Result<()> {
     let context = Context::new()?;
     let device = target::source(&context, &args.device)?;
-    let info = describe(&context.device_info(device.device)?, device.name());
+    let found = findings(&context.device_description(device.device)?);
+    let info = describe(&context.device_info(device.device)?, device.name(), &found);
     if args.json {
         return print_json(&info);
     }
@@ -28,10 +29,38 @@ pub fn run(args: &InfoArgs) -> Result<()> {
     if let Some(disk) = &info.disk {
         let _ = writeln!(text, "disk: {disk}, from byte {}", info.disk_offset);
     }
+    let mut plugin = "";
+    for (by, key, value) in &found {
+        if plugin != by {
+            let _ = writeln!(text, "by plugin {by}:");
+            plugin = by;
+        }
+        let _ = writeln!(text, "  {key}: {value}");
+    }
     print(&text)
 }
 
-fn describe(info: &xcopy_device_info, opened: String) -> json::Info {
+/// Plugin, key and value of each line that a plugin has to say.
+fn findings(text: &str) -> Vec<(String, String, String)> {
+    text.lines()
+        .filter_map(|line| {
+            let (plugin, rest) = line.split_once(": ")?;
+            let (key, value) = rest.split_once(": ")?;
+            Some((plugin.to_owned(), key.to_owned(), value.to_owned()))
+        })
+        .collect()
+}
+
+fn describe(
+    info: &xcopy_device_info,
+    opened: String,
+    found: &[(String, String, String)],
+) -> json::Info {
+    let mut plugins = json::Findings::new();
+    for (plugin, key, value) in found {
+        let keys = plugins.entry(plugin.clone()).or_default();
+        keys.entry(key.clone()).or_default().push(value.clone());
+    }
     let disk = (info.disk_major, info.disk_minor);
     // A file is opened through its descriptor: the library cannot know its path.
     let name = match info.kind {
@@ -47,6 +76,7 @@ fn describe(info: &xcopy_device_info, opened: String) -> json::Info {
         device: format!("{}:{}", info.dev_major, info.dev_minor),
         disk: (disk != (0, 0)).then(|| format!("{}:{}", disk.0, disk.1)),
         disk_offset: info.disk_offset,
+        plugins,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The shapes that scripts read. Numbers are whole; names are the contract.
 
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// What `xcopy copy --json` prints.
 #[derive(Debug, Serialize)]
@@ -110,7 +111,12 @@ pub struct Info {
     pub disk: Option<String>,
     /// First byte of the device on its disk.
     pub disk_offset: u64,
+    /// What plugins found out.
+    pub plugins: Findings,
 }
+
+/// Plugin, key, and the values of the key.
+pub type Findings = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
 /// What `xcopy plugins --json` prints.
 #[derive(Debug, Serialize)]

@@ -129,6 +129,7 @@ impl Context {
         checked(unsafe { xcopy::xcopy_context_create(&options, &mut raw) })?;
         let context = Context { raw };
         context.register(xcopy_plugin_file::init)?;
+        context.register(xcopy_plugin_scsi::init)?;
         context.register(xcopy_plugin_null::init)?;
         context.register(xcopy_plugin_odx::init)?;
         LOADING.store(true, Ordering::Relaxed);
@@ -218,6 +219,22 @@ impl Context {
         // SAFETY: the context is live; any handle value is legal.
         checked(unsafe { xcopy::xcopy_device_close(self.raw, device) })?;
         Ok(())
+    }
+
+    /// What plugins found out of a device: lines of "plugin: key: value".
+    pub fn device_description(&self, device: u32) -> Result<String> {
+        let mut room: Vec<std::ffi::c_char> = vec![0; 4096];
+        loop {
+            // SAFETY: the context is live, the room is as long as is said.
+            let answer = unsafe {
+                xcopy::xcopy_device_describe(self.raw, device, room.as_mut_ptr(), room.len())
+            };
+            let whole = checked(answer)? as usize;
+            if whole < room.len() {
+                return Ok(field(&room));
+            }
+            room.resize(whole + 1, 0);
+        }
     }
 
     /// What a device is.

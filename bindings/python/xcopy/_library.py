@@ -47,6 +47,7 @@ _FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "xcopy_device_close": (c_int, [c_void_p, c_uint32]),
     "xcopy_device_is_closed": (c_int, [c_void_p, c_uint32]),
     "xcopy_device_info": (c_int, [c_void_p, c_uint32, c_void_p, c_size_t]),
+    "xcopy_device_describe": (c_int, [c_void_p, c_uint32, c_char_p, c_size_t]),
     "xcopy_device_events": (c_int, [c_void_p, c_uint32, _u32p]),
     "xcopy_device_invalidate": (c_int, [c_void_p, c_uint32]),
     "xcopy_pair_query": (c_int, [c_void_p, c_uint32, c_uint32, c_void_p, c_size_t, c_uint32]),

@@ -5,7 +5,7 @@ import warnings
 from dataclasses import dataclass
 from errno import EBADF, ENOBUFS
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Optional, Tuple, Type, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Type, Union
 
 from . import _abi
 from ._abi import Event, Kind, Open, Shows
@@ -108,6 +108,24 @@ class Device:
             Event(record.events),
             record.name.decode(errors="replace"),
         )
+
+    def describe(self) -> Dict[str, Dict[str, List[str]]]:
+        """What plugins found out of the device: plugin, key, values. May block."""
+        size = 4096
+        while True:
+            text = ctypes.create_string_buffer(size)
+            whole = check(
+                lib.xcopy_device_describe(self.context.pointer, self.handle, text, size)
+            )
+            if whole < size:
+                break
+            size = whole + 1
+        found: Dict[str, Dict[str, List[str]]] = {}
+        for line in text.value.decode(errors="replace").splitlines():
+            plugin, _, rest = line.partition(": ")
+            key, _, value = rest.partition(": ")
+            found.setdefault(plugin, {}).setdefault(key, []).append(value)
+        return found
 
     def events(self) -> Event:
         """What happened to the device since this was last asked."""

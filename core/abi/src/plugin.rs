@@ -514,6 +514,19 @@ pub struct xcopy_plugin {
             result: *mut xcopy_result,
         ) -> c_int,
     >,
+    /// Says what was found out of a device, for a person: lines of "key: value",
+    /// NUL-terminated and cut to the `size` bytes at `text`. Answers the bytes of
+    /// the whole text without its NUL, or -errno. A key may come more than once.
+    /// May block, any thread; NULL for a plugin that has nothing to say, and not
+    /// called where devices are opened on a queue (AFFINE).
+    pub describe: Option<
+        unsafe extern "C" fn(
+            state: *mut c_void,
+            device: *mut c_void,
+            text: *mut c_char,
+            size: usize,
+        ) -> c_int,
+    >,
 }
 
 /// The one function that a plugin exports, under the name

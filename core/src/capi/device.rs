@@ -188,6 +188,41 @@ pub unsafe extern "C" fn xcopy_device_info(
     })
 }
 
+/// Says what plugins found out of a device, for a person: lines of
+/// "plugin: key: value", of which a key may come more than once. Asks the plugins
+/// and opens the device for them if need be, which may block; silent on plugins
+/// that open devices on a queue.
+///
+/// @param context The context.
+/// @param device The handle.
+/// @param text Receives the text, NUL-terminated and cut if it is longer; may be
+///   NULL if `size` is 0.
+/// @param size Bytes at `text`.
+/// @return Bytes of the whole text without its NUL, or -errno: -EBADF.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xcopy_device_describe(
+    context: *mut xcopy_context,
+    device: u32,
+    text: *mut c_char,
+    size: usize,
+) -> c_int {
+    call_shielded(|| {
+        if text.is_null() && size > 0 {
+            return Err(null("text"));
+        }
+        // SAFETY: the caller's pointer; see above.
+        let words = unsafe { context_of(context) }?.describe(device)?;
+        if size > 0 {
+            // SAFETY: not NULL; the caller's `size` bytes.
+            put_text(
+                unsafe { std::slice::from_raw_parts_mut(text, size) },
+                &words,
+            );
+        }
+        Ok(c_int::try_from(words.len()).unwrap_or(c_int::MAX))
+    })
+}
+
 /// What happened to a device since the last call.
 ///
 /// @param context The context.

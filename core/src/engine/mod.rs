@@ -24,6 +24,7 @@ mod clock;
 mod contest;
 pub mod context;
 mod control;
+mod describe;
 pub mod devices;
 mod dispatch;
 mod durable;

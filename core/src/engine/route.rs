@@ -144,7 +144,11 @@ pub fn sort(methods: &mut [RouteMethod]) {
 
 /// Whether a plugin could have anything to say on a pair: it opens both ends, or
 /// one end is its own.
-fn concerns(plugin: &Arc<Plugin>, src: Option<&Arc<Device>>, dst: Option<&Arc<Device>>) -> bool {
+pub fn concerns(
+    plugin: &Arc<Plugin>,
+    src: Option<&Arc<Device>>,
+    dst: Option<&Arc<Device>>,
+) -> bool {
     [src, dst]
         .into_iter()
         .flatten()

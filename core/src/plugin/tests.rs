@@ -147,6 +147,7 @@ fn table(name: &'static CStr) -> xcopy_plugin {
         arm: None,
         cancel: None,
         execute: Some(execute),
+        describe: None,
     }
 }
 

@@ -68,6 +68,7 @@ static TABLE: xcopy_plugin = xcopy_plugin {
     arm: None,
     cancel: None,
     execute: None,
+    describe: None,
 };
 
 /// Entry point.

@@ -10,13 +10,14 @@ use xcopy_ctests::script::Script;
 
 type Init = unsafe extern "C" fn(*const xcopy_host) -> *const xcopy_plugin;
 
-const STATICS: [(&str, Init); 6] = [
+const STATICS: [(&str, Init); 7] = [
     ("null", xcopy_plugin_null::init),
     ("null_threaded", xcopy_plugin_null::init_threaded),
     ("null_blocking", xcopy_plugin_null::init_blocking),
     ("null_affine", xcopy_plugin_null::init_affine),
     ("file", xcopy_plugin_file::init),
     ("odx", xcopy_plugin_odx::init),
+    ("scsi", xcopy_plugin_scsi::init),
 ];
 
 fn all() -> (Rig, std::sync::Arc<Script>) {

@@ -83,6 +83,7 @@ static PLUGIN: xcopy_plugin = xcopy_plugin {
     arm: None,
     cancel: None,
     execute: Some(execute),
+    describe: None,
 };
 
 /// The plugin's entry point, for static registration.

@@ -145,6 +145,7 @@ const fn table<const MODEL: u32>(
         arm: None,
         cancel: None,
         execute: None,
+        describe: None,
     };
     // An AFFINE plugin gets these three as commands, on its own thread.
     if MODEL != XCOPY_MODEL_AFFINE {

@@ -2,7 +2,6 @@
 
 use crate::machine::Site;
 use std::sync::atomic::AtomicBool;
-use xcopy_plugin_sdk::abi::XCOPY_KIND_NATIVE;
 use xcopy_plugin_sdk::{Description, Failure, Opened};
 use xcopy_scsi_protocol::Lun;
 use xcopy_scsi_protocol::wire::cdb::{
@@ -24,23 +23,12 @@ pub struct Device {
 
 /// Opens a device.
 pub fn open(desc: &Description<'_>) -> Result<Opened<Device>, Failure> {
-    let is_native = desc.kind() == XCOPY_KIND_NATIVE;
-    let opened = xcopy_scsi_protocol::opened(xcopy_scsi_protocol::open(desc)?, is_native);
-    let mut ours = Opened::new(
-        Device {
-            lun: opened.device,
-            no_immediate: AtomicBool::new(false),
-            no_zero_token: AtomicBool::new(false),
-        },
-        opened.block_size,
-        opened.size_bytes,
-    );
-    ours.identity = opened.identity;
-    ours.identity_offset = opened.identity_offset;
-    ours.max_io_bytes = opened.max_io_bytes;
-    ours.preferred_io_bytes = opened.preferred_io_bytes;
-    ours.read_only = opened.read_only;
-    Ok(ours)
+    let opened = xcopy_scsi_protocol::open(desc)?;
+    Ok(opened.map(|lun| Device {
+        lun,
+        no_immediate: AtomicBool::new(false),
+        no_zero_token: AtomicBool::new(false),
+    }))
 }
 
 impl Device {

@@ -40,37 +40,39 @@ use xcopy_plugin_sdk::{Description, Failure, Opened, errno};
 ///
 /// # Errors
 /// Whatever is no SCSI disk, with the reason in words.
-pub fn open(desc: &Description<'_>) -> Result<Lun, Failure> {
+pub fn open(desc: &Description<'_>) -> Result<Opened<Lun>, Failure> {
     if desc.kind() == XCOPY_KIND_NATIVE {
-        if desc.native().is_null() {
-            return Err(Failure::new(errno::EINVAL).because(
-                "a native SCSI device is a struct xcopy_scsi_transport (xcopy_device_open_native)",
-            ));
-        }
-        // SAFETY: the caller of xcopy_device_open_native gave it for this
-        // plugin, whose native handles are these, until the device's release.
-        let connection = unsafe { Connection::new(desc.native()) }
-            .map_err(|error| Failure::new(errno::EINVAL).because(error.to_string()))?;
-        return Lun::discover(Box::new(connection), Place::default(), Some(desc.events()));
+        return native(desc);
     }
     let place = place::of_kernel(desc)?;
-    let name = desc.name().unwrap_or_default();
+    let name = desc.name().filter(|name| !name.is_empty());
+    let name = name.unwrap_or("the disk");
     let Some(fd) = desc.fd() else {
-        return Err(place::refused("the device has no descriptor"));
+        return Err(place::refused(&format!("{name} has no descriptor")));
     };
-    let transport = SgIo::new(fd, if name.is_empty() { "the disk" } else { name })
-        .map_err(|_| place::refused(&format!("{name} is not a SCSI disk")))?;
-    Lun::discover(Box::new(transport), place, Some(desc.events()))
+    let transport =
+        SgIo::new(fd, name).map_err(|_| place::refused(&format!("{name} is not a SCSI disk")))?;
+    let lun = Lun::discover(Box::new(transport), place, Some(desc.events()))?;
+    let block_size = lun.block_size();
+    // The size is the kernel's to know.
+    Ok(Opened::new(lun, block_size, 0))
 }
 
-/// What a plugin answers for an open unit.
-pub fn opened(lun: Lun, is_native: bool) -> Opened<Lun> {
-    let (block_size, bytes, max_io) = (lun.block_size(), lun.bytes(), lun.max_io() as u64);
-    let identity = lun.identity();
-    let mut opened = Opened::new(lun, block_size, if is_native { bytes } else { 0 });
-    if is_native {
-        opened.identity = identity;
-        opened.max_io_bytes = max_io;
+fn native(desc: &Description<'_>) -> Result<Opened<Lun>, Failure> {
+    if desc.native().is_null() {
+        return Err(Failure::new(errno::EINVAL).because(
+            "a native SCSI device is a struct xcopy_scsi_transport (xcopy_device_open_native)",
+        ));
     }
-    opened
+    // SAFETY: the caller of xcopy_device_open_native gave it for this plugin,
+    // whose native handles are these, until the device's release.
+    let connection = unsafe { Connection::new(desc.native()) }
+        .map_err(|error| Failure::new(errno::EINVAL).because(error.to_string()))?;
+    let lun = Lun::discover(Box::new(connection), Place::default(), Some(desc.events()))?;
+    let (block_size, bytes) = (lun.block_size(), lun.bytes());
+    let (identity, max_io) = (lun.identity(), lun.max_io() as u64);
+    let mut opened = Opened::new(lun, block_size, bytes);
+    opened.identity = identity;
+    opened.max_io_bytes = max_io;
+    Ok(opened)
 }

@@ -135,6 +135,20 @@ impl<D> Opened<D> {
         }
     }
 
+    /// The same with another value for the device.
+    pub fn map<E>(self, make: impl FnOnce(D) -> E) -> Opened<E> {
+        Opened {
+            device: make(self.device),
+            block_size: self.block_size,
+            size_bytes: self.size_bytes,
+            preferred_io_bytes: self.preferred_io_bytes,
+            max_io_bytes: self.max_io_bytes,
+            identity: self.identity,
+            identity_offset: self.identity_offset,
+            read_only: self.read_only,
+        }
+    }
+
     pub(crate) fn tell(&self, props: &mut xcopy_device_props) {
         props.block_size = self.block_size;
         props.size_bytes = self.size_bytes;

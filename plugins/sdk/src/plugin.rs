@@ -45,6 +45,13 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         src: Option<&Self::Device>,
         dst: Option<&Self::Device>,
     ) -> Result<Verdict, Failure>;
+
+    /// What was found out of a device, for a person: lines of "key: value". A key
+    /// may come more than once. May block, any thread.
+    fn describe(&self, device: &Self::Device) -> Option<String> {
+        let _ = device;
+        None
+    }
 }
 
 /// A plugin whose calls return when the command has ended.

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::host::{self, Host};
 use crate::plugin::Plugin;
 use crate::verdict::{Verdict, methods_of};
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr;
 use xcopy_abi::guard::guard;
@@ -52,6 +52,7 @@ pub(crate) const fn table<P: Plugin>(model: u32) -> xcopy_plugin {
         arm: None,
         cancel: None,
         execute: None,
+        describe: Some(describe::<P>),
     }
 }
 
@@ -170,6 +171,30 @@ unsafe extern "C" fn close<P: Plugin>(_state: *mut c_void, device: *mut c_void) 
             drop(held);
         }
     });
+}
+
+unsafe extern "C" fn describe<P: Plugin>(
+    state: *mut c_void,
+    device: *mut c_void,
+    text: *mut c_char,
+    size: usize,
+) -> c_int {
+    guard(PANICKED, || {
+        // SAFETY: the context's state, and a handle that is NULL or open.
+        let both = unsafe { state_of::<P>(state).zip(device_of::<P::Device>(device, PhantomData)) };
+        let Some((state, device)) = both else {
+            return -EINVAL;
+        };
+        let words = state.plugin.describe(device).unwrap_or_default();
+        if !text.is_null() && size > 0 {
+            // SAFETY: the core's room of `size` bytes, ours during the call.
+            put_text(
+                unsafe { std::slice::from_raw_parts_mut(text, size) },
+                &words,
+            );
+        }
+        c_int::try_from(words.len()).unwrap_or(c_int::MAX)
+    })
 }
 
 unsafe extern "C" fn probe<P: Plugin>(

@@ -623,6 +623,14 @@ struct xcopy_plugin {
      * a failure without further detail. Any thread of the pool.
      */
     int (*execute)(void *state, struct xcopy_cmd *command, struct xcopy_result *result);
+    /*
+     * Says what was found out of a device, for a person: lines of "key: value",
+     * NUL-terminated and cut to the `size` bytes at `text`. Answers the bytes of
+     * the whole text without its NUL, or -errno. A key may come more than once.
+     * May block, any thread; NULL for a plugin that has nothing to say, and not
+     * called where devices are opened on a queue (AFFINE).
+     */
+    int (*describe)(void *state, void *device, char *text, size_t size);
 };
 
 /*

@@ -164,6 +164,7 @@ const fn table(
         arm: None,
         cancel: None,
         execute: None,
+        describe: None,
     };
     if model != XCOPY_MODEL_AFFINE {
         table.open = Some(open);

@@ -1,0 +1,222 @@
+//! One EXTENDED COPY, and what follows its failure.
+
+use crate::pair::{Form, Pair};
+use crate::segments::segments;
+use std::time::{Duration, Instant};
+use xcopy_plugin_sdk::abi::*;
+use xcopy_plugin_sdk::{Failure, errno};
+use xcopy_scsi_protocol::judge::{DID_ERROR, DID_TIME_OUT};
+use xcopy_scsi_protocol::wire::cdb;
+use xcopy_scsi_protocol::wire::copy::{Cscd, ListId, Segment, list_lid1, list_lid4};
+use xcopy_scsi_protocol::wire::sense::{NOT_READY, Side};
+use xcopy_scsi_protocol::wire::status::{CopyState, StatusLid4};
+use xcopy_scsi_protocol::{Action, Data, Judgement, ListIdLease, Lun, Purpose};
+
+/// What a copy may take. Commands are small enough for any target to be far
+/// within it: what runs into it is aborted by the kernel, and after that the
+/// logical unit is reset, with all that others have on it.
+const TIMEOUT: Duration = Duration::from_secs(300);
+/// Times that a command is given again at once: after a unit attention, with
+/// other names, with another list identifier.
+const TRIES: u32 = 16;
+/// Time that a copy that got lost may take to be ended.
+const SETTLE: Duration = Duration::from_secs(60);
+
+/// Carries out a copy command of the core's.
+pub fn execute(
+    log: &dyn Fn(&str),
+    pair: &Pair,
+    src: &Lun,
+    dst: &Lun,
+    ranges: &[xcopy_range],
+) -> Result<(), Failure> {
+    verify(src, dst)?;
+    let Some(segments) = segments(&pair.limits, src, dst, ranges) else {
+        return Err(Failure::new(errno::EINVAL)
+            .reason(XCOPY_REASON_LIMITS)
+            .next_method()
+            .untouched()
+            .because("the ranges do not fit the limits of the pair any more"));
+    };
+    send(pair, src, dst, &segments).map_err(|why| match why {
+        Stopped::Judged(why) => {
+            log(&format!("EXTENDED COPY: {}", why.words()));
+            why.failure()
+        }
+        Stopped::Failed(failure) => failure,
+    })
+}
+
+/// Why a copy was not carried out.
+pub enum Stopped {
+    /// The target said so.
+    Judged(Judgement),
+    /// A unit is not the one that was opened, or the library's own fault.
+    Failed(Failure),
+}
+
+impl From<Judgement> for Stopped {
+    fn from(judgement: Judgement) -> Stopped {
+        Stopped::Judged(judgement)
+    }
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Stopped {
+        Stopped::Failed(failure)
+    }
+}
+
+/// Verifies who the units are where a unit attention was seen.
+fn verify(src: &Lun, dst: &Lun) -> Result<(), Failure> {
+    for lun in [src, dst] {
+        if lun.needs_verification() {
+            lun.verify()?;
+        }
+    }
+    Ok(())
+}
+
+/// Sends a copy, again where that may help at once.
+pub fn send(pair: &Pair, src: &Lun, dst: &Lun, segments: &[Segment]) -> Result<(), Stopped> {
+    let mut tries = 0;
+    loop {
+        let Some((number, _)) = pair.names() else {
+            return Err(Judgement::own(XCOPY_REASON_NOT_SUPPORTED, NO_NAME).into());
+        };
+        let identified = pair.is_identified();
+        let Err(why) = once(pair, src, dst, segments) else {
+            pair.prove();
+            return Ok(());
+        };
+        tries += 1;
+        if tries > TRIES {
+            return Err(why.into());
+        }
+        match why.action {
+            Action::Reidentify => {
+                // The unit that was asked has seen it; a copy manager sends on
+                // that of the other one.
+                attention(&why, src, dst);
+                verify(src, dst)?;
+            }
+            Action::OtherListId => {}
+            Action::OtherDesignator if pair.take_next_names(number) => {}
+            _ if wants_identifier(&why) && !identified => {
+                pair.identify();
+            }
+            _ => return Err(classed(why, src, dst).into()),
+        }
+    }
+}
+
+/// What is said of a pair without names.
+pub const NO_NAME: &str = "one of the units has no name that a copy manager knows (VPD page 83h)";
+
+fn attention(why: &Judgement, src: &Lun, dst: &Lun) {
+    if why.side != Side::Destination {
+        src.raise_attention();
+    }
+    if why.side != Side::Source {
+        dst.raise_attention();
+    }
+}
+
+/// Some targets want a list identifier: they refuse usage 11b as a field.
+fn wants_identifier(why: &Judgement) -> bool {
+    matches!(why.code, Some((0x5, 0x26, 0x00) | (0x5, 0x24, 0x00)))
+}
+
+/// What the table cannot know.
+fn classed(mut why: Judgement, src: &Lun, dst: &Lun) -> Judgement {
+    if src.block_size() != dst.block_size() && matches!(why.code, Some((NOT_READY, 0x08, _))) {
+        // LIO's way of refusing unequal blocks: it would never be ready.
+        why.action = Action::NextMethodForGood;
+        why.reason = XCOPY_REASON_BLOCK_SIZE;
+        why.text = "the copy manager does not copy between devices of different block sizes";
+    }
+    if let Some((_, 0x21, _)) = why.code {
+        src.distrust();
+        dst.distrust();
+    }
+    why
+}
+
+/// One command.
+fn once(pair: &Pair, src: &Lun, dst: &Lun, segments: &[Segment]) -> Result<(), Judgement> {
+    let Some((_, (src_name, dst_name))) = pair.names() else {
+        return Err(Judgement::own(XCOPY_REASON_NOT_SUPPORTED, NO_NAME));
+    };
+    let lease = match (pair.is_identified(), pair.form) {
+        (false, _) => None,
+        (true, Form::Lid1) => Some(ListIdLease::short()),
+        (true, Form::Lid4) => Some(ListIdLease::long()),
+    };
+    let lease = lease
+        .transpose()
+        .map_err(|error| xcopy_scsi_protocol::judge::judge_error(&error, Purpose::Copy))?;
+    let list_id = match &lease {
+        Some(lease) => ListId::Discard(lease.id()),
+        None => ListId::None,
+    };
+    let cscd = |lun: &Lun, designator| {
+        let facts = lun.facts();
+        Cscd {
+            designator,
+            device_type: facts.inquiry.device_type,
+            block_size: facts.capacity.block_size,
+        }
+    };
+    let cscds = [cscd(src, src_name), cscd(dst, dst_name)];
+    let cscds = match pair.limits.one_cscd {
+        true => &cscds[..1],
+        false => &cscds[..],
+    };
+    let (cdb, list) = match pair.form {
+        Form::Lid1 => {
+            let list = list_lid1(list_id, cscds, segments);
+            (cdb::extended_copy_lid1(list.len() as u32), list)
+        }
+        Form::Lid4 => {
+            let list = list_lid4(list_id, cscds, segments);
+            (cdb::extended_copy_lid4(list.len() as u32), list)
+        }
+    };
+    let unit = pair.unit(src, dst);
+    let ended = unit.carry_out(&cdb, Data::Out(&list), TIMEOUT, Purpose::Copy);
+    if let (Err(why), Form::Lid4, Some(lease)) = (&ended, pair.form, &lease)
+        && is_lost(why)
+    {
+        settle(unit, lease.id());
+    }
+    ended.map(drop)
+}
+
+/// The command's status never came: it may still be carried out.
+fn is_lost(why: &Judgement) -> bool {
+    let host_status = (why.detail >> 8 & 0xff) as u32;
+    why.code.is_none() && matches!(host_status, DID_TIME_OUT | DID_ERROR)
+}
+
+/// Ends a LID4 copy whose status got lost: abort, and ask until it has ended or
+/// nobody knows it any more.
+fn settle(unit: &Lun, list_id: u32) {
+    let abort = cdb::copy_operation_abort(list_id);
+    // It may have ended by itself: the status tells.
+    let _ = unit.carry_out(&abort, Data::None, SETTLE, Purpose::CopyStatus);
+    let question = cdb::receive_copy_status_lid4(list_id, STATUS_BYTES as u32);
+    let until = Instant::now() + SETTLE;
+    while Instant::now() < until {
+        let answer = unit.ask(&question, STATUS_BYTES, Purpose::CopyStatus);
+        match answer.ok().as_deref().and_then(StatusLid4::parse) {
+            Some(status) if status.state == CopyState::InProgress => {
+                let pause = status.delay_ms.unwrap_or(100).clamp(10, 1000);
+                std::thread::sleep(Duration::from_millis(pause.into()));
+            }
+            _ => return,
+        }
+    }
+}
+
+/// Room for a status with all its sense data.
+const STATUS_BYTES: usize = 32 + 252;

@@ -1,0 +1,6 @@
+//! The plugin on units that answer from a script.
+
+mod fallible;
+mod limits;
+mod rig;
+mod verdicts;
