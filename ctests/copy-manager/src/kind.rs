@@ -40,6 +40,45 @@ pub const THIRD_PARTY_COPY_OUT: u8 = 0x83;
 pub const THIRD_PARTY_COPY_IN: u8 = 0x84;
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 28] = [
+        Kind::TestUnitReady,
+        Kind::RequestSense,
+        Kind::Inquiry,
+        Kind::ModeSense,
+        Kind::ReadCapacity,
+        Kind::Read,
+        Kind::Write,
+        Kind::WriteSame,
+        Kind::SynchronizeCache,
+        Kind::ReportLuns,
+        Kind::ReportOperationCodes,
+        Kind::PersistentReserveIn,
+        Kind::PersistentReserveOut,
+        Kind::StartStopUnit,
+        Kind::ExtendedCopyLid1,
+        Kind::ExtendedCopyLid4,
+        Kind::PopulateToken,
+        Kind::WriteUsingToken,
+        Kind::CopyOperationAbort,
+        Kind::CopyStatusLid1,
+        Kind::CopyDataLid1,
+        Kind::OperatingParameters,
+        Kind::FailureDetails,
+        Kind::CopyStatusLid4,
+        Kind::CopyDataLid4,
+        Kind::RodTokenInformation,
+        Kind::ReportAllRodTokens,
+        Kind::Other,
+    ];
+
+    /// By its name, e.g. `PopulateToken`.
+    pub fn by_name(name: &str) -> Option<Kind> {
+        Kind::ALL
+            .into_iter()
+            .find(|kind| format!("{kind:?}") == name)
+    }
+
     /// Of a command descriptor block.
     pub fn of(cdb: &[u8]) -> Kind {
         let service_action = cdb.get(1).copied().unwrap_or(0) & 0x1F;
