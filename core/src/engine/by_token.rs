@@ -76,7 +76,12 @@ impl Queue {
             };
             end = end.min(piece.start.position + (found.position + found.length - at));
         }
-        let chunk = if creates { 0 } else { method.adapt.chunk() };
+        // As few tokens as can be: as large as the device is known to make them.
+        let chunk = match (creates, method.adapt.ceiling()) {
+            (false, _) => method.adapt.chunk(),
+            (true, u64::MAX) => 0,
+            (true, ceiling) => ceiling,
+        };
         let mut out = [ONE];
         let mut cursor = piece.start;
         let limits = xcopy_limits {

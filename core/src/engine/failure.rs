@@ -105,10 +105,16 @@ impl Queue {
             method.limits.max_ranges = (errand.ranges / 2).max(1);
         } else {
             let before = method.adapt.chunk();
-            method.adapt.too_large(bytes);
-            if method.adapt.chunk() >= before && before >= bytes {
+            let mut smaller = method.adapt;
+            smaller.too_large(bytes);
+            let limits = &method.limits;
+            let grain = limits.src_granularity.max(limits.dst_granularity);
+            let grain = u64::from(grain.max(limits.length_granularity));
+            // Below a block there is no command at all.
+            if smaller.chunk() < grain || (smaller.chunk() >= before && before >= bytes) {
                 return false;
             }
+            method.adapt = smaller;
         }
         method
             .memory

@@ -80,6 +80,12 @@ impl Adapt {
         wanted.min(self.ceiling)
     }
 
+    /// Bytes above which the device was seen to refuse commands; u64::MAX if none.
+    #[inline]
+    pub fn ceiling(&self) -> u64 {
+        self.ceiling
+    }
+
     /// Commands at once at most; never 0.
     #[inline]
     pub fn depth(&self) -> u32 {

@@ -290,11 +290,9 @@ fn writes_in_part_go_on() {
 fn a_smaller_token_than_asked_for_is_split() {
     let array = Array::new(Personality::ctl(), 8 * MIB);
     // The device says so only when asked.
-    array.manager.set_fault(
-        Kind::PopulateToken,
-        When::First(1),
-        Effect::Short(MIB as u64),
-    );
+    array
+        .manager
+        .set_fault(Kind::PopulateToken, When::Always, Effect::Short(MIB as u64));
     let token = array.make_token(0, 8 * MIB as u64);
     let done = write(&array, token, 0, 0, 8 * MIB as u64);
     assert_eq!(done.res, 0, "{done:?}");

@@ -60,7 +60,7 @@ pub fn failure(fault: &Fault, about: About, done: u64, on_source: bool) -> Failu
             XCOPY_REASON_RESOURCES,
             "every list identifier that was tried is in use",
         )
-        .retry(),
+        .next_method(),
         Why::Short if about == About::Token && done == 0 => own(
             errno::E2BIG,
             XCOPY_REASON_LIMITS,

@@ -30,13 +30,17 @@ impl Refusal {
         matches!(self.0.status, BUSY | TASK_SET_FULL)
     }
 
-    /// One of the refusals after which a new token may do: the token is unknown,
-    /// revoked, expired, cancelled or deleted.
+    /// The token is no more: unknown, revoked, expired, cancelled or deleted.
     pub fn is_token_gone(&self) -> bool {
         matches!(
             self.code(),
-            Some((ILLEGAL_REQUEST, 0x23, 0x00 | 0x04 | 0x06..=0x09))
+            Some((ILLEGAL_REQUEST, 0x23, 0x04 | 0x06..=0x09))
         )
+    }
+
+    /// The token cannot be used so, for no reason that is told.
+    fn is_token_refused(&self) -> bool {
+        self.code() == Some((ILLEGAL_REQUEST, 0x23, 0x00))
     }
 
     /// The device does not know the list identifier (SPC-4 6.5.7).
@@ -44,9 +48,17 @@ impl Refusal {
         self.code() == Some((ILLEGAL_REQUEST, 0x24, 0x00))
     }
 
-    /// OPERATION IN PROGRESS: the list identifier is in use.
+    /// The list identifier is in use: OPERATION IN PROGRESS, or, as FreeBSD's CTL
+    /// has it, INVALID FIELD IN PARAMETER LIST at byte 0, where only the length is.
     pub fn is_list_busy(&self) -> bool {
-        self.code() == Some((ILLEGAL_REQUEST, 0x00, 0x16))
+        match self.code() {
+            Some((ILLEGAL_REQUEST, 0x00, 0x16)) => true,
+            Some((ILLEGAL_REQUEST, 0x26, 0x00)) => {
+                let field = self.0.sense().and_then(|sense| sense.field);
+                field.is_some_and(|field| !field.in_cdb && field.byte == 0)
+            }
+            _ => false,
+        }
     }
 
     /// It may be for IMMED, which the device need not have.
@@ -140,7 +152,7 @@ impl Fault {
         self.settled
             && match &self.why {
                 Why::StatusLost => true,
-                Why::Refused(refusal) => refusal.is_token_gone(),
+                Why::Refused(refusal) => refusal.is_token_gone() || refusal.is_token_refused(),
                 _ => false,
             }
     }

@@ -207,7 +207,7 @@ pub fn copy(src: &Site<'_>, dst: &Site<'_>, terms: Terms<'_>, pieces: &[Piece]) 
         };
         let left_behind = match &written {
             Ok(written) => *written == 0,
-            Err(fault) => fault.settled && !fault.asks_for_another(),
+            Err(fault) => fault.settled && !fault.refusal().is_some_and(Refusal::is_token_gone),
         };
         if left_behind {
             let _ = release(src, terms, &token);

@@ -61,7 +61,7 @@ fn sources_that_overlap_need_a_token_each() {
 
 #[test]
 fn a_forgotten_token_is_made_again_from_the_first_unwritten_byte() {
-    for ascq in [0x00, 0x04, 0x06, 0x07, 0x08, 0x09] {
+    for ascq in [0x04, 0x06, 0x07, 0x08, 0x09] {
         let clock = Ticks::default();
         let src = Target::new(
             &clock,
@@ -121,7 +121,18 @@ fn tokens_are_not_made_for_ever() {
 #[test]
 fn a_lost_status_is_copied_again() {
     let clock = Ticks::default();
-    let src = Target::new(&clock, [ok(), made(2048, 1), ok(), made(2048, 2)]);
+    let src = Target::new(
+        &clock,
+        [
+            ok(),
+            made(2048, 1),
+            // The first token is given back: it is gone.
+            Sense(5, 0x23, 0x09),
+            Sense(5, 0x24, 0),
+            ok(),
+            made(2048, 2),
+        ],
+    );
     let dst = Target::new(
         &clock,
         [ok(), Sense(5, 0x24, 0), ok(), state(0x01, 2048, 0)],
