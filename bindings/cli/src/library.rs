@@ -128,6 +128,7 @@ impl Context {
         // that lives for ever and uses no context.
         checked(unsafe { xcopy::xcopy_context_create(&options, &mut raw) })?;
         let context = Context { raw };
+        context.register(xcopy_plugin_nvme::init)?;
         context.register(xcopy_plugin_file::init)?;
         context.register(xcopy_plugin_scsi::init)?;
         context.register(xcopy_plugin_null::init)?;

@@ -10,7 +10,7 @@ use xcopy_ctests::script::Script;
 
 type Init = unsafe extern "C" fn(*const xcopy_host) -> *const xcopy_plugin;
 
-const STATICS: [(&str, Init); 7] = [
+const STATICS: [(&str, Init); 8] = [
     ("null", xcopy_plugin_null::init),
     ("null_threaded", xcopy_plugin_null::init_threaded),
     ("null_blocking", xcopy_plugin_null::init_blocking),
@@ -18,6 +18,7 @@ const STATICS: [(&str, Init); 7] = [
     ("file", xcopy_plugin_file::init),
     ("odx", xcopy_plugin_odx::init),
     ("scsi", xcopy_plugin_scsi::init),
+    ("nvme", xcopy_plugin_nvme::init),
 ];
 
 fn all() -> (Rig, std::sync::Arc<Script>) {

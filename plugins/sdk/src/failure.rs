@@ -160,6 +160,41 @@ impl Failure {
     }
 }
 
+/// What a failure says, to look at in a plugin's own tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Said<'a> {
+    /// A positive errno.
+    pub errno: i32,
+    /// XCOPY_ACTION_.
+    pub action: u16,
+    /// XCOPY_REASON_.
+    pub reason: u16,
+    /// XCOPY_RESULT_ flags.
+    pub flags: u32,
+    /// Bytes known to be copied.
+    pub known: u64,
+    /// The device's own words, or 0.
+    pub detail: u64,
+    /// In words.
+    pub text: &'a str,
+}
+
+impl Failure {
+    /// What it says.
+    pub fn said(&self) -> Said<'_> {
+        Said {
+            errno: self.errno,
+            action: self.action,
+            reason: self.reason,
+            flags: self.flags,
+            known: self.known,
+            detail: self.detail,
+            text: &self.text,
+        }
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Failure {
         Failure::new(error.raw_os_error().unwrap_or(EIO)).because(error.to_string())

@@ -51,7 +51,7 @@ mod verdict;
 pub use blocking::init_blocking;
 pub use command::{Command, Operation};
 pub use device::{Description, Events, Opened};
-pub use failure::{Done, Failure, Outcome};
+pub use failure::{Done, Failure, Outcome, Said};
 pub use host::{Buffer, Host, Level};
 pub use job::{Job, JobId};
 pub use plugin::{Blocking, Plugin, QueueOptions, Queued};

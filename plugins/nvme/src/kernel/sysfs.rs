@@ -1,0 +1,164 @@
+//! Which NVMe namespace a disk is, as sysfs has it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A namespace's place in sysfs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Name of the disk: nvme0n1.
+    pub disk: String,
+    /// The controller's directory, or the subsystem's of a multipath namespace.
+    pub controller: String,
+    /// All its controllers are on PCIe.
+    pub local: bool,
+    /// Number of the character node, if it has one.
+    pub node: Option<(u32, u32)>,
+}
+
+impl Place {
+    /// Name of the character node: ng0n1.
+    pub fn node_name(&self) -> String {
+        format!("ng{}", &self.disk["nvme".len()..])
+    }
+}
+
+/// The sysfs to read: another one than /sys in tests.
+pub struct Sysfs(PathBuf);
+
+impl Default for Sysfs {
+    fn default() -> Sysfs {
+        Sysfs("/sys".into())
+    }
+}
+
+impl Sysfs {
+    #[cfg(test)]
+    pub fn at(root: &Path) -> Sysfs {
+        Sysfs(root.to_owned())
+    }
+
+    /// The namespace that the whole disk of this number is; None if it is none.
+    /// A multipath namespace is its head: the hidden paths have no number.
+    pub fn namespace(&self, (major, minor): (u32, u32)) -> Option<Place> {
+        let dir = fs::canonicalize(self.0.join(format!("dev/block/{major}:{minor}"))).ok()?;
+        let disk = dir.file_name()?.to_str()?.to_owned();
+        let (controller, namespace) = disk.strip_prefix("nvme")?.split_once('n')?;
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        if !digits(controller) || !digits(namespace) {
+            return None;
+        }
+        let above = dir.parent()?;
+        let mut place = Place {
+            disk,
+            controller: above.to_str()?.to_owned(),
+            local: is_local(above),
+            node: None,
+        };
+        let class = self.0.join("class/nvme-generic").join(place.node_name());
+        place.node = fs::read_to_string(class.join("dev"))
+            .ok()
+            .and_then(|text| number(text.trim()));
+        Some(place)
+    }
+}
+
+/// Whether a controller, or each of a subsystem's, is on PCIe.
+fn is_local(dir: &Path) -> bool {
+    let on_pcie = |dir: &Path| {
+        fs::read_to_string(dir.join("transport")).is_ok_and(|text| text.trim() == "pcie")
+    };
+    if dir.join("transport").exists() {
+        return on_pcie(dir);
+    }
+    let mut controllers = fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.join("transport").exists())
+        .peekable();
+    controllers.peek().is_some() && controllers.all(|path| on_pcie(&path))
+}
+
+/// "8:16" as a number.
+fn number(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn put(root: &Path, path: &str, text: &str) {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn link(root: &Path, from: &str, to: &str) {
+        let from = root.join(from);
+        fs::create_dir_all(from.parent().unwrap()).unwrap();
+        symlink(root.join(to), from).unwrap();
+    }
+
+    #[test]
+    fn a_namespace_is_found_with_its_character_node() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        put(root, "devices/pci/nvme/nvme3/transport", "pcie\n");
+        put(root, "devices/pci/nvme/nvme3/nvme3n2/size", "8\n");
+        link(root, "dev/block/259:7", "devices/pci/nvme/nvme3/nvme3n2");
+        put(root, "devices/pci/nvme/nvme3/ng3n2/dev", "237:5\n");
+        link(
+            root,
+            "class/nvme-generic/ng3n2",
+            "devices/pci/nvme/nvme3/ng3n2",
+        );
+        let place = Sysfs::at(root).namespace((259, 7)).unwrap();
+        assert_eq!(place.disk, "nvme3n2");
+        assert_eq!(place.node_name(), "ng3n2");
+        assert_eq!(place.node, Some((237, 5)));
+        assert!(place.local);
+        assert!(place.controller.ends_with("/nvme/nvme3"));
+        assert_eq!(Sysfs::at(root).namespace((259, 8)), None);
+    }
+
+    #[test]
+    fn a_multipath_head_belongs_to_its_subsystem() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let subsystem = "devices/virtual/nvme-subsystem/nvme-subsys0";
+        put(root, "devices/a/nvme0/transport", "pcie\n");
+        put(root, "devices/b/nvme1/transport", "tcp\n");
+        put(root, &format!("{subsystem}/nvme0n1/size"), "8\n");
+        link(root, &format!("{subsystem}/nvme0"), "devices/a/nvme0");
+        link(root, "dev/block/259:1", &format!("{subsystem}/nvme0n1"));
+        let place = Sysfs::at(root).namespace((259, 1)).unwrap();
+        assert!(place.controller.ends_with("/nvme-subsys0"));
+        assert!(place.local);
+        assert_eq!(place.node, None);
+        link(root, &format!("{subsystem}/nvme1"), "devices/b/nvme1");
+        assert!(!Sysfs::at(root).namespace((259, 1)).unwrap().local);
+    }
+
+    #[test]
+    fn other_disks_are_none() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        for (at, name) in ["sda", "nvme0c1n1", "nvmexn1", "nvme0n", "nvme", "nvme0n1p1"]
+            .iter()
+            .enumerate()
+        {
+            put(root, &format!("devices/{name}/size"), "8\n");
+            link(
+                root,
+                &format!("dev/block/9:{at}"),
+                &format!("devices/{name}"),
+            );
+            assert_eq!(Sysfs::at(root).namespace((9, at as u32)), None, "{name}");
+        }
+    }
+}
