@@ -5,6 +5,8 @@
 #   nvme_char /dev/nvmeXnY    its character device, /dev/ngXnY
 #   nvme_controller SERIAL    /dev/nvmeX
 #   monitor COMMAND...        to QEMU's monitor; prints the answer
+#   nvme_trace COMMAND...     runs it, then prints the Copy commands that QEMU saw meanwhile:
+#                             pci_nvme_copy cid.. nsid.. nr.. format.., pci_nvme_copy_source_range slba.. nlb..
 nvme_ns() {
     local disk
     for disk in /sys/block/nvme*; do
@@ -50,4 +52,14 @@ monitor() {
     done
     exec {port}>&-
     return 1
+}
+
+nvme_trace() {
+    local seen status
+    seen=$(stat -c %s /run/guest/qemu.log)
+    "$@" > "$work/.traced" 2>&1
+    status=$?
+    [ $status = 0 ] || cat "$work/.traced"
+    tail -c +$((seen + 1)) /run/guest/qemu.log | grep -o 'pci_nvme_copy.*'
+    return $status
 }
