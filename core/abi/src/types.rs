@@ -96,7 +96,8 @@ pub const XCOPY_METHOD_MAX: usize = 32;
 pub const XCOPY_REASON_NONE: u16 = 0;
 /// The request's method mask, or the context's, leaves the better method out.
 pub const XCOPY_REASON_NOT_ALLOWED: u16 = 1;
-/// No loaded plugin offers a better method for these devices.
+/// No loaded plugin offers the method that was named, or a better one, for these
+/// devices.
 pub const XCOPY_REASON_NO_PLUGIN: u16 = 2;
 /// The plugin does not serve this kind of device.
 pub const XCOPY_REASON_WRONG_DEVICE: u16 = 3;

@@ -52,7 +52,7 @@ impl Queue {
     #[cold]
     pub(super) fn admit_slowly(&mut self, request: &xcopy_request) -> Result<()> {
         self.part_twins();
-        let needs = check_words(request)?;
+        let needs = check_words(request, self.known)?;
         let ext = check_ext(request)?;
         let index = self.find_pair(request, &needs)?;
         let list = ext.filter(|ext| !ext.ranges.is_null() || ext.nranges != 0);
@@ -255,7 +255,7 @@ impl Queue {
     }
 }
 
-fn check_words(request: &xcopy_request) -> Result<Needs> {
+fn check_words(request: &xcopy_request, known: u32) -> Result<Needs> {
     let invalid = |text: &str| Err(Error::new(libc::EINVAL, text));
     let Some(needs) = needs(request.op) else {
         return Err(Error::new(
@@ -272,6 +272,15 @@ fn check_words(request: &xcopy_request) -> Result<Needs> {
             format!(
                 "unknown request flags {:#x}",
                 request.flags & !XCOPY_REQ_ALL
+            ),
+        ));
+    }
+    if request.methods & !known != 0 {
+        return Err(Error::new(
+            libc::EINVAL,
+            format!(
+                "bits {:#x} of methods stand for no method: xcopy_method_mask makes masks of names",
+                request.methods & !known
             ),
         ));
     }

@@ -218,8 +218,9 @@ impl Queue {
             Some(at) if both => self.affine[at].plugin,
             _ => return self.bind(index, &[]),
         };
-        let methods = self.plugins[plugin as usize].plugin.methods().len();
-        if methods == 0 {
+        let owner = &self.plugins[plugin as usize].plugin;
+        let methods = owner.methods().len();
+        if methods == 0 || !route::judges(owner, pair.src.is_some() && pair.dst.is_some()) {
             return self.bind(index, &[]);
         }
         if !self.has_free_cell() {

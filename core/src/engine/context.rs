@@ -103,6 +103,16 @@ impl Context {
         if options.pool_threads > 1024 {
             return Err(Error::new(libc::EINVAL, "pool_threads: 1,024 at most"));
         }
+        let never = !(crate::plugin::fixed_mask() | u32::MAX << XCOPY_METHOD_DYNAMIC);
+        if options.methods & never != 0 {
+            return Err(Error::new(
+                libc::EINVAL,
+                format!(
+                    "bits {:#x} of methods stand for no method",
+                    options.methods & never
+                ),
+            ));
+        }
         register_membarrier()?;
         let seed = CONTEXTS.fetch_add(1, Ordering::Relaxed).wrapping_mul(2654);
         let hook = ThreadHook {

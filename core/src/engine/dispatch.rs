@@ -361,40 +361,6 @@ impl Queue {
                     != 0)
     }
 
-    /// Why no method can be used.
-    pub(super) fn why_none(&self, index: u32) -> u16 {
-        let slot = &self.slots[index as usize];
-        let pair = &self.pairs[slot.pair as usize];
-        if let Some(failure) = slot.extra.as_ref().and_then(|e| e.failures.last()) {
-            return failure.reason;
-        }
-        if let Some((_, why)) = pair.methods.iter().find_map(|m| m.rests) {
-            return match why {
-                XCOPY_REASON_PLUGIN_FAULT => why,
-                _ => XCOPY_REASON_FAILED_BEFORE,
-            };
-        }
-        let named =
-            |m: &&super::route::RouteMethod| slot.methods == 0 || slot.methods >> m.id & 1 == 1;
-        match pair
-            .verdicts
-            .iter()
-            .filter(named)
-            .find(|m| !m.usable && m.plugin.is_some())
-        {
-            Some(method) => method.reason,
-            None if pair
-                .verdicts
-                .iter()
-                .any(|m| named(&m) && m.usable && lacks_feature(slot, m.flags)) =>
-            {
-                XCOPY_REASON_FEATURE_OFF
-            }
-            None if pair.verdicts.iter().any(|m| m.usable) => XCOPY_REASON_NOT_ALLOWED,
-            None => XCOPY_REASON_NO_PLUGIN,
-        }
-    }
-
     /// Waits out a pause after a transient failure.
     pub(super) fn is_paused(&self, index: u32) -> bool {
         let Some(extra) = &self.slots[index as usize].extra else {

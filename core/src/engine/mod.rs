@@ -5,7 +5,7 @@
 //! plugins, `by_host` to the pool, `by_ring` to the
 //! queue's io_uring, and `by_token` makes of tokens; `settle` takes
 //! their ends, `failure` retries and falls back; `straight` is the short way of what
-//! one polled command can do; `durable` flushes; `account` says the truth about what was done;
+//! one polled command can do; `durable` flushes; `account` says the truth about what was done, `why` what was not;
 //! `control` is what interrupts. `queue` holds it together for the owner's
 //! thread, `shared` is what other threads see of it, `context` what all queues
 //! share.
@@ -49,6 +49,7 @@ mod slot;
 mod straight;
 pub mod tokens;
 mod way;
+mod why;
 
 pub use context::Context;
 pub use queue::Queue;

@@ -70,6 +70,8 @@ pub struct Queue {
     /// Coarse time of the earliest deadline or end of a pause.
     pub(super) earliest: u64,
     pub(super) epoch: u32,
+    /// Methods that there are, as a mask, at that epoch.
+    pub(super) known: u32,
     /// Bounce buffers of commands, by command.
     pub(super) buffers: Vec<Option<crate::host::Buffer>>,
     /// A wait just ended: see `advance`.
@@ -110,6 +112,7 @@ impl Queue {
         context.add_queue(&shared);
         Ok(Queue {
             epoch: context.epoch.load(Ordering::Acquire),
+            known: context.registry.known_methods(),
             context,
             shared,
             options,
@@ -171,6 +174,7 @@ impl Queue {
         let epoch = self.context.epoch.load(Ordering::Relaxed);
         if epoch != self.epoch {
             self.epoch = epoch;
+            self.known = self.context.registry.known_methods();
             self.outdate_pairs();
         }
         let mut accepted = 0;

@@ -6,7 +6,7 @@ use xcopy_abi::*;
 static TEXTS: [&CStr; XCOPY_REASON_COUNT as usize] = [
     c"nothing better was passed over",
     c"the method mask leaves it out",
-    c"no loaded plugin offers a better method for these devices",
+    c"no loaded plugin offers such a method for these devices",
     c"the plugin does not serve this kind of device",
     c"source and destination are on different devices, file systems or controllers",
     c"the device or file system does not support it",

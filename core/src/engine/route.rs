@@ -108,7 +108,7 @@ pub fn probe(
         if plugin.model() == XCOPY_MODEL_AFFINE || plugin.methods().is_empty() {
             continue;
         }
-        if !concerns(&plugin, src, dst) {
+        if !concerns(&plugin, src, dst) || !judges(&plugin, src.is_some() && dst.is_some()) {
             continue;
         }
         judge(
@@ -156,6 +156,11 @@ pub fn concerns(
             Some(native) => Arc::ptr_eq(&native, plugin),
             None => plugin.table().flags & XCOPY_PLUGIN_KERNEL != 0,
         })
+}
+
+/// Whether a plugin has methods to judge: for one device alone only tokens count.
+pub fn judges(plugin: &Arc<Plugin>, pair: bool) -> bool {
+    pair || plugin.table().commands & XCOPY_CAN_TOKEN != 0
 }
 
 fn judge(

@@ -444,15 +444,7 @@ impl Queue {
         if slot.reason == 0
             && let Some(method) = pair.methods.iter().find(|m| m.id == totals.method)
         {
-            slot.reason = if slot.methods != 0 && !offers_best(pair, slot.methods, method.id) {
-                XCOPY_REASON_NOT_ALLOWED
-            } else if rests_better(pair, slot.methods, method.id) {
-                XCOPY_REASON_FAILED_BEFORE
-            } else if better_lacks_feature(pair, slot, method.id) {
-                XCOPY_REASON_FEATURE_OFF
-            } else {
-                method.why_not_better
-            };
+            self.slots[index as usize].reason = self.why_not_better(index, pair, method);
         }
         let report = self.slots[index as usize].report();
         if !report.is_null() {
@@ -660,28 +652,4 @@ pub(super) fn public_errno(status: i32) -> i32 {
         libc::ENOTSUP | libc::ENOSYS | libc::ENOTTY | libc::EXDEV => -libc::ENOTSUP,
         _ => -libc::EIO,
     }
-}
-
-/// Whether a better method than `id`, and one that the mask has, rests.
-fn rests_better(pair: &super::pairs::Pair, mask: u32, id: u16) -> bool {
-    pair.methods
-        .iter()
-        .take_while(|m| m.id != id)
-        .any(|m| m.rests.is_some() && (mask == 0 || mask >> m.id & 1 == 1))
-}
-
-/// Whether a better method than `id` would have had to switch a feature on.
-fn better_lacks_feature(pair: &super::pairs::Pair, slot: &Slot, id: u16) -> bool {
-    pair.methods
-        .iter()
-        .take_while(|m| m.id != id)
-        .any(|m| super::dispatch::lacks_feature(slot, m.flags))
-}
-
-/// Whether a mask has every method that is better than `id`.
-fn offers_best(pair: &super::pairs::Pair, mask: u32, id: u16) -> bool {
-    pair.methods
-        .iter()
-        .take_while(|m| m.id != id)
-        .all(|m| mask >> m.id & 1 == 1 || m.flags & XCOPY_METHOD_BY_NAME != 0)
 }

@@ -215,7 +215,13 @@ impl Queue {
         }
         // Anew, because the sizes may have been what bounded the old one.
         let window = self.options.window;
-        let Some(fresh) = Way::of(pair, &self.plugins, self.context.allowed(), window) else {
+        let Some(fresh) = Way::of(
+            pair,
+            &self.plugins,
+            self.context.allowed(),
+            self.known,
+            window,
+        ) else {
             return false;
         };
         *way = fresh;
@@ -385,7 +391,13 @@ impl Queue {
     pub(super) fn find_way(&mut self, index: u32) {
         let pair = &self.pairs[index as usize];
         let window = self.options.window;
-        match Way::of(pair, &self.plugins, self.context.allowed(), window) {
+        match Way::of(
+            pair,
+            &self.plugins,
+            self.context.allowed(),
+            self.known,
+            window,
+        ) {
             // SAFETY: the owner's, borrowed for this statement. Requests that are
             // on the old way are of the same method.
             Some(way) => unsafe { *(*self.shared.straight()).way(index) = way },

@@ -42,6 +42,8 @@ pub struct Way {
     pub(super) length_mask: u32,
     /// The method, as a mask.
     pub(super) method: u32,
+    /// Bits that a request's mask must not have: of no method.
+    pub(super) no_methods: u32,
     /// Bits of operation, reserved and flags that must be those of a plain COPY.
     pub(super) plain: u64,
     /// Operation and method of the command.
@@ -75,6 +77,7 @@ impl Way {
             dst_mask: 0,
             length_mask: 0,
             method: 0,
+            no_methods: 0,
             plain: 0,
             order: 0,
             src: std::ptr::null_mut(),
@@ -92,6 +95,7 @@ impl Way {
         pair: &Pair,
         plugins: &[PluginQueue],
         allowed: u32,
+        known: u32,
         window: u32,
     ) -> Option<Way> {
         let (src, dst) = (pair.src.as_ref()?, pair.dst.as_ref()?);
@@ -143,6 +147,7 @@ impl Way {
             dst_mask: mask(limits.dst_granularity, block(dst))?,
             length_mask: mask(limits.length_granularity, block(src).max(block(dst)))?,
             method: 1u32.checked_shl(u32::from(best.id))?,
+            no_methods: !known,
             plain: odd,
             order: u64::from(XCOPY_CMD_COPY) | u64::from(best.id) << 16,
             src: best.src.0,
@@ -173,7 +178,7 @@ impl Way {
         (words & self.plain) == u64::from(XCOPY_OP_COPY)
             && request.timeout_ms == 0
             && request.ext.is_null()
-            && (methods == 0 || methods & self.method != 0)
+            && (methods == 0 || (methods & self.method != 0 && methods & self.no_methods == 0))
             && length.wrapping_sub(1) < self.max_bytes
             && misaligned == 0
             && request.src_offset <= self.src_size.wrapping_sub(length)

@@ -55,6 +55,13 @@ pub fn fixed_name(id: u16) -> Option<&'static CStr> {
     })
 }
 
+/// The fixed methods as a mask.
+pub fn fixed_mask() -> u32 {
+    FIXED_METHODS
+        .iter()
+        .fold(0, |mask, (_, id, _)| mask | 1 << id)
+}
+
 /// The number of a fixed method.
 pub(super) fn fixed_id(name: &str) -> Option<u16> {
     FIXED_METHODS

@@ -19,5 +19,5 @@ mod tests;
 mod vet;
 
 pub use find::search_directories;
-pub use methods::{FIXED_METHODS, Method, fixed_name, worth_of};
+pub use methods::{FIXED_METHODS, Method, fixed_mask, fixed_name, worth_of};
 pub use registry::{Plugin, Registry};

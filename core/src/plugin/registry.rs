@@ -223,6 +223,14 @@ impl Registry {
             .cloned()
     }
 
+    /// The fixed methods, whether or not a plugin serves them, and those that were
+    /// given to plugins, as a mask.
+    pub fn known_methods(&self) -> u32 {
+        let given = self.lock().dynamic.len() as u32;
+        let given = 1u32.checked_shl(given).unwrap_or(0).wrapping_sub(1);
+        methods::fixed_mask() | given << XCOPY_METHOD_DYNAMIC
+    }
+
     /// The NUL-terminated name of a method, valid while the registry lives.
     pub fn method_name(&self, method: u16) -> Option<*const c_char> {
         if let Some(name) = methods::fixed_name(method) {

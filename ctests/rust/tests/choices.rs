@@ -4,7 +4,8 @@
 use xcopy::abi::*;
 use xcopy_ctests::faulty::{MODELS, raise};
 use xcopy_ctests::fixture::{Fixture, SIZE, range};
-use xcopy_ctests::script::Fault;
+use xcopy_ctests::rig::last_error;
+use xcopy_ctests::script::{Fault, Script};
 
 const PIECE: u64 = 65_536;
 const HOST: u16 = XCOPY_METHOD_READ_WRITE;
@@ -17,6 +18,7 @@ fn masks_and_flags() {
         let bit = |method: u16| 1u32 << method;
         let none = XCOPY_METHOD_NONE;
         let denied = XCOPY_REASON_NOT_ALLOWED;
+        let no_plugin = XCOPY_REASON_NO_PLUGIN;
         let offload = XCOPY_REQ_NO_FALLBACK;
         let fast = XCOPY_REQ_FAST_ONLY;
         // mask, flags: method taken, reason
@@ -32,7 +34,8 @@ fn masks_and_flags() {
             (bit(HOST), 0, HOST, denied),
             (bit(HOST), offload, none, denied),
             (bit(HOST), fast, none, denied),
-            (bit(XCOPY_METHOD_REFLINK), 0, none, denied),
+            (bit(XCOPY_METHOD_REFLINK), 0, none, no_plugin),
+            (bit(XCOPY_METHOD_REFLINK) | bit(HOST), 0, HOST, denied),
         ];
         for (mask, flags, method, reason) in cases {
             let ended = f.copy(range(512, 0, PIECE), |r| {
@@ -59,6 +62,97 @@ fn masks_and_flags() {
             }
         }
         f.finish();
+    }
+}
+
+#[test]
+fn a_report_lists_what_the_mask_names() {
+    for model in MODELS {
+        let mut f = Fixture::new(model);
+        f.script
+            .set_up(|s| s.refuse = [0, XCOPY_REASON_CROSS_DEVICE]);
+        let (a, b) = (f.method('a'), f.method('b'));
+        let bit = |method: u16| 1u32 << method;
+        let denied = XCOPY_REASON_NOT_ALLOWED;
+        let (refused, none) = (XCOPY_REASON_CROSS_DEVICE, XCOPY_REASON_NO_PLUGIN);
+        let (nvme, odx) = (XCOPY_METHOD_NVME_COPY, XCOPY_METHOD_ODX);
+        // What is left out is told only if it would have been used.
+        let cases: [(u32, i32, u16, &[(u16, u16)]); 5] = [
+            (bit(HOST), 0, denied, &[(a, denied)]),
+            (bit(b) | bit(HOST), 0, denied, &[(a, denied), (b, refused)]),
+            (
+                bit(b),
+                -libc::ENOTSUP,
+                refused,
+                &[(a, denied), (HOST, denied), (b, refused)],
+            ),
+            (
+                bit(nvme),
+                -libc::ENOTSUP,
+                none,
+                &[(a, denied), (HOST, denied), (nvme, none)],
+            ),
+            (bit(a) | bit(odx), 0, 0, &[]),
+        ];
+        for (mask, res, reason, listed) in cases {
+            let ended = f.copy(range(512, 0, PIECE), |r| r.methods = mask);
+            let what = format!("{model:?} mask {mask:#x} {:?}", ended.done);
+            assert_eq!((ended.done.res, ended.done.reason), (res, reason), "{what}");
+            let fallbacks = &ended.report.fallbacks[..ended.report.nfallbacks as usize];
+            let fallbacks: Vec<_> = fallbacks.iter().map(|f| (f.method, f.reason)).collect();
+            assert_eq!(fallbacks, listed, "{what}");
+        }
+        f.finish();
+    }
+}
+
+#[test]
+fn a_mask_names_methods_only() {
+    for model in MODELS {
+        let mut f = Fixture::new(model);
+        let bit = |method: u16| 1u32 << method;
+        let (a, b) = (f.method('a'), f.method('b'));
+        assert_eq!(f.copy_plainly(range(0, 0, 4096)).res, 0, "{model:?}");
+        let extra = xcopy_ctests::judge::Extra::new(Vec::new());
+        for unknown in [0, 10, 15, b + 1, 31] {
+            for others in [0, bit(a), u32::MAX] {
+                let mut request = f.request(range(0, 0, 4096));
+                request.methods = others | bit(unknown);
+                for ext in [std::ptr::null(), &raw const extra.ext] {
+                    request.ext = ext;
+                    let refused = f.rig.submit(&request);
+                    assert_eq!(refused, -libc::EINVAL, "{model:?} {unknown} {others:#x}");
+                    assert!(
+                        last_error().contains("stand for no method"),
+                        "{}",
+                        last_error()
+                    );
+                }
+            }
+        }
+        // Every method of the header may be named, and a plugin that comes brings more.
+        let fixed = (XCOPY_METHOD_REFLINK..=XCOPY_METHOD_NULL).fold(0, |m, id| m | bit(id));
+        let plain = f.copy(range(0, 0, 4096), |r| r.methods = fixed | bit(a) | bit(b));
+        assert_eq!((plain.done.res, plain.done.method), (0, a), "{model:?}");
+        let other = MODELS
+            .into_iter()
+            .find(|m| *m != model)
+            .expect("four models");
+        assert_eq!(other.register(&f.rig, &Script::new()), 0);
+        let more = f.copy(range(0, 0, 4096), |r| r.methods = bit(a) | bit(b + 1));
+        assert_eq!((more.done.res, more.done.method), (0, a), "{model:?}");
+        f.finish();
+    }
+    for never in [1, 1 << 10, 1 << 15] {
+        // SAFETY: plain data, for which zeroes are valid; places of the sizes given.
+        let status = unsafe {
+            let mut options: xcopy_context_options = std::mem::zeroed();
+            let mut context = std::ptr::null_mut();
+            xcopy::xcopy_context_options_init(&mut options, size_of::<xcopy_context_options>());
+            options.methods = never;
+            xcopy::xcopy_context_create(&options, &mut context)
+        };
+        assert_eq!(status, -libc::EINVAL, "{never:#x}");
     }
 }
 
