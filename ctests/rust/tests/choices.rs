@@ -10,6 +10,9 @@ use xcopy_ctests::script::{Fault, Script};
 const PIECE: u64 = 65_536;
 const HOST: u16 = XCOPY_METHOD_READ_WRITE;
 
+/// Methods and reasons.
+type Listed<'a> = &'a [(u16, u16)];
+
 #[test]
 fn masks_and_flags() {
     for model in MODELS {
@@ -77,7 +80,7 @@ fn a_report_lists_what_the_mask_names() {
         let (refused, none) = (XCOPY_REASON_CROSS_DEVICE, XCOPY_REASON_NO_PLUGIN);
         let (nvme, odx) = (XCOPY_METHOD_NVME_COPY, XCOPY_METHOD_ODX);
         // What is left out is told only if it would have been used.
-        let cases: [(u32, i32, u16, &[(u16, u16)]); 5] = [
+        let cases: [(u32, i32, u16, Listed); 5] = [
             (bit(HOST), 0, denied, &[(a, denied)]),
             (bit(b) | bit(HOST), 0, denied, &[(a, denied), (b, refused)]),
             (
