@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -213,10 +213,37 @@ fn regular(
             ),
         ));
     }
-    let device = context
-        .open_fd(file.as_fd(), flags)
+    let device = open_again(context, &file, flags)
+        .or_else(|_| context.open_fd(file.as_fd(), flags))
         .map_err(|failure| prefixed(&path, failure, ""))?;
     described(context, device, path, Some(file), created)
+}
+
+/// Has the library open the very file that is open here, whatever its name leads
+/// to by now: only a file that it opened itself does it open again to go past the
+/// page cache. Refused where /proc is not mounted, or where the file may not be
+/// opened a second time.
+fn open_again(context: &Context, file: &File, flags: u32) -> Result<u32> {
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let link = Path::new(&link);
+    let ours = identity_of(&file.metadata());
+    let is_ours = || ours.is_some() && ours == identity_of(&fs::metadata(link));
+    let other = || Failure::failed(libc::ESTALE, format!("{}: is another file", link.display()));
+    if !is_ours() {
+        return Err(other());
+    }
+    let device = context.open(link.as_os_str(), flags)?;
+    // A link of procfs cannot change while the file is open; another could.
+    if !is_ours() {
+        context.close(device)?;
+        return Err(other());
+    }
+    Ok(device)
+}
+
+fn identity_of(metadata: &io::Result<Metadata>) -> Option<(u64, u64)> {
+    let metadata = metadata.as_ref().ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 fn described(

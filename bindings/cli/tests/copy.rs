@@ -20,6 +20,33 @@ fn a_new_file_holds_the_source() {
     assert_eq!(fs::metadata(&dst).unwrap().permissions().mode() & 0o111, 0);
 }
 
+/// The library opens the files itself, so it may go past the page cache where the
+/// bytes have to reach the disk anyway: a third of the processor's time.
+#[test]
+fn a_durable_copy_leaves_no_pages_behind() {
+    const BYTES: usize = 8 << 20;
+    let (dir, src, dst) = with_source(BYTES);
+    let said = |name: &str, args: &[&str], path: &std::path::Path| {
+        let output = Command::new(name).args(args).arg(path).output();
+        output.map(|output| out(&output).trim().to_owned())
+    };
+    let system = said("stat", &["-f", "-c", "%T"], dir.path()).expect("stat runs");
+    if !["ext2/ext3", "xfs", "btrfs"].contains(&system.as_str()) {
+        println!("SKIP: {system} has no disk to go to; set TMPDIR");
+        return;
+    }
+    for options in [&["--durable", "--quiet"][..], &["--quiet"]] {
+        expect(&copy(options, &src, &dst), 0);
+        let cached = match said("fincore", &["-n", "-b", "-o", "RES"], &dst) {
+            Ok(cached) => cached.parse::<usize>().expect("a number of bytes"),
+            Err(error) => return println!("SKIP: fincore (util-linux): {error}"),
+        };
+        let durable = options.contains(&"--durable");
+        assert_eq!(cached < BYTES / 8, durable, "{options:?}: {cached}");
+        fs::remove_file(&dst).unwrap();
+    }
+}
+
 #[test]
 fn a_longer_and_a_shorter_file_get_the_sources_length() {
     for before in [0, 1000, LENGTH - 1, LENGTH, LENGTH + 100_000] {
