@@ -1,7 +1,7 @@
 //! What the host does itself: copies on the pool, bridges between plugins'
 //! devices, and zeroes.
 
-use super::by_ring::has_holes;
+use super::by_ring::{has_holes, is_large};
 use super::context::{BUFFER_BYTES, Context};
 use super::devices::PluginHandle;
 use super::dispatch::{ONE, Tried};
@@ -10,13 +10,92 @@ use super::queue::Queue;
 use super::route::Endpoint;
 use super::shared::{Answer, Purpose};
 use crate::device::is_well_known;
-use crate::host::{CopyJob, Outcome, RingCopy, Side};
-use crate::plan::{Cursor, Step, next_command};
+use crate::host::{Buffer, CopyJob, Outcome, RangesJob, RingCopy, Side};
+use crate::plan::{Cursor, Kind, Step, next_command};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use xcopy_abi::*;
 
 impl Queue {
+    /// Gives a piece to the host with as many of the small ranges behind it as fit
+    /// into one command: a command for each would cost more than its bytes.
+    pub(super) fn send_host_many(
+        &mut self,
+        index: u32,
+        chosen: usize,
+        mut step: Step,
+        range: xcopy_range,
+    ) -> Tried {
+        let pair = &self.pairs[self.slots[index as usize].pair as usize];
+        let ends = (&pair.src_end, &pair.dst_end);
+        let (Endpoint::Kernel { fd: src, .. }, Endpoint::Kernel { fd: dst, kind }) = ends else {
+            return self.send_bridge(index, chosen, step, range);
+        };
+        let (src, dst, kind) = (*src, *dst, *kind);
+        let slot = &self.slots[index as usize];
+        let method = &pair.methods[chosen];
+        let single = slot.nranges <= 1 || is_large(range.length) || self.polls();
+        if !single && method.large >= method.lanes.limit() {
+            self.put_back(index, step.start, step.start.position + step.bytes, false);
+            return Tried::Blocked;
+        }
+        let ranges = self.gather(index, chosen, &mut step, range);
+        match ranges[..] {
+            [range] => self.send_host(index, chosen, step, range),
+            _ => self.send_ranges(index, chosen, step, (src, dst, kind), ranges),
+        }
+    }
+
+    /// What follows a small range, up to the method's command size, as one step.
+    /// Ranges that adjoin at both ends become one; a list of several only where
+    /// the pool carries it out.
+    fn gather(
+        &mut self,
+        index: u32,
+        chosen: usize,
+        step: &mut Step,
+        range: xcopy_range,
+    ) -> Vec<xcopy_range> {
+        let mut ranges = vec![range];
+        let slot = &self.slots[index as usize];
+        if slot.nranges <= 1 || is_large(range.length) {
+            return ranges;
+        }
+        let lists = !self.polls();
+        while ranges.len() < RANGES_MAX {
+            let slot = &mut self.slots[index as usize];
+            let Some((piece, from_remainder)) = Self::next_piece(slot) else {
+                break;
+            };
+            let method = &self.pairs[slot.pair as usize].methods[chosen];
+            let room = method.adapt.chunk().saturating_sub(step.bytes);
+            let end = step.start.position + step.bytes;
+            if piece.host || piece.start.position != end || room == 0 {
+                break;
+            }
+            let (source, mut cursor, mut out) = (slot.source(), piece.start, [ONE]);
+            let limits = &method.limits;
+            let next = next_command(&source, &mut cursor, piece.end, limits, room, &mut out);
+            let (Some(next), [range]) = (next.filter(|next| next.kind == Kind::Method), out) else {
+                break;
+            };
+            let Some(last) = ranges.last_mut() else { break };
+            let adjoins = last.src_offset + last.length == range.src_offset
+                && last.dst_offset + last.length == range.dst_offset;
+            if adjoins {
+                last.length += range.length;
+            } else if lists && !is_large(range.length) {
+                ranges.push(range);
+            } else {
+                break;
+            }
+            step.bytes += next.bytes;
+            Self::consume(slot, cursor, from_remainder);
+        }
+        ranges
+    }
+
     /// Gives a piece to the host: one job on the pool between two fds, else a
     /// read and a write with a buffer between.
     pub(super) fn send_host(
@@ -280,6 +359,54 @@ fn zero_limits(end: &Endpoint) -> xcopy_limits {
 /// Bytes of one read and one write on the pool: what stays in a core's cache.
 const PIECE_BYTES: usize = 256 << 10;
 
+/// Ranges of one host command at most: 96 KiB of memory.
+const RANGES_MAX: usize = 4096;
+
+/// A buffer for work on the pool, or the answer that there is none now.
+fn pool_buffer(context: &Context, bytes: u64) -> Result<(Buffer, usize), Answer> {
+    let size = (PIECE_BYTES as u64).min(bytes.max(1)) as usize;
+    match context.buffers.take(size) {
+        Some(buffer) => Ok((buffer, size)),
+        None => Err(Answer {
+            status: -libc::EAGAIN,
+            action: XCOPY_ACTION_RETRY,
+            reason: XCOPY_REASON_RESOURCES,
+            flags: XCOPY_RESULT_UNTOUCHED,
+            ..Default::default()
+        }),
+    }
+}
+
+/// Whether to look for holes. A file in memory looks at each of its pages for one,
+/// to the end of the file and for every command anew: only if there is any.
+fn looks_for_holes(src: RawFd, keep_holes: bool) -> bool {
+    keep_holes && (is_well_known(src) || has_holes(src))
+}
+
+/// Carries out a command of many ranges; `ends` are source, destination and its kind.
+pub(super) fn ranges_on_pool(
+    context: &Context,
+    (src, dst, kind): (RawFd, RawFd, u32),
+    ranges: &[xcopy_range],
+    keep_holes: bool,
+    stop: &AtomicBool,
+) -> Answer {
+    let (mut buffer, size) = match pool_buffer(context, u64::MAX) {
+        Ok(taken) => taken,
+        Err(answer) => return answer,
+    };
+    let done = crate::host::copy_ranges(RangesJob {
+        src,
+        dst,
+        ranges,
+        keep_holes: keep_holes && has_holes(src),
+        buffer: &mut buffer[..size],
+        dst_is_file: kind == XCOPY_KIND_FILE,
+        stop,
+    });
+    answer_of(&done, XCOPY_METHOD_READ_WRITE)
+}
+
 pub(super) fn copy_on_pool(
     context: &Arc<Context>,
     copy: &RingCopy,
@@ -287,25 +414,17 @@ pub(super) fn copy_on_pool(
     keep_holes: bool,
     stop: &AtomicBool,
 ) -> Answer {
-    let size = (PIECE_BYTES as u64).min(copy.length.max(1)) as usize;
-    let Some(mut buffer) = context.buffers.take(size) else {
-        return Answer {
-            status: -libc::EAGAIN,
-            action: XCOPY_ACTION_RETRY,
-            reason: XCOPY_REASON_RESOURCES,
-            flags: XCOPY_RESULT_UNTOUCHED,
-            ..Default::default()
-        };
+    let (mut buffer, size) = match pool_buffer(context, copy.length) {
+        Ok(taken) => taken,
+        Err(answer) => return answer,
     };
-    // A file in memory looks at each of its pages for a hole, to the end of the
-    // file and for every command anew: only if there is one.
     let done = crate::host::copy(CopyJob {
         src: copy.src,
         dst: copy.dst,
         src_offset: copy.src_offset,
         dst_offset: copy.dst_offset,
         length: copy.length,
-        keep_holes: keep_holes && (is_well_known(copy.src) || has_holes(copy.src)),
+        keep_holes: looks_for_holes(copy.src, keep_holes),
         buffer: &mut buffer[..size],
         dst_is_file: kind == XCOPY_KIND_FILE,
         stop,

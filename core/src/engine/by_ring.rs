@@ -41,7 +41,7 @@ pub struct RingEnds {
 }
 
 /// Whether a command of so many bytes is a large one.
-fn is_large(bytes: u64) -> bool {
+pub(super) fn is_large(bytes: u64) -> bool {
     bytes > LARGE_BYTES
 }
 
@@ -153,6 +153,40 @@ impl Queue {
         Tried::Sent
     }
 
+    /// Sends a list of small ranges between two kernel fds. It counts as a large
+    /// command: more of them at once would only wait for the file's lock.
+    pub(super) fn send_ranges(
+        &mut self,
+        index: u32,
+        chosen: usize,
+        step: Step,
+        ends: (RawFd, RawFd, u32),
+        ranges: Vec<xcopy_range>,
+    ) -> Tried {
+        let slot = &self.slots[index as usize];
+        let keep_holes = slot.flags & XCOPY_REQ_KEEP_HOLES != 0;
+        self.count_large(index, chosen, true);
+        let (context, count) = (self.context.clone(), ranges.len() as u32);
+        let cell_index = self.free_cells.last().copied();
+        let tried = self.send_to_pool(index, chosen, step, Purpose::Host, move |stop| {
+            super::by_host::ranges_on_pool(&context, ends, &ranges, keep_holes, stop)
+        });
+        if let Some(cell) = cell_index.and_then(|at| self.shared.cells.get(at as usize)) {
+            // The owner's: whatever thread ends the command does not look at it.
+            let errand = cell.errand.get();
+            cell.errand.set(Errand {
+                ranges: count,
+                ..errand
+            });
+        }
+        tried
+    }
+
+    /// Whether the queue's own ring moves everything that it can.
+    pub(super) fn polls(&self) -> bool {
+        self.options.flags & XCOPY_QUEUE_PINNED != 0 || !self.context.pool.exists()
+    }
+
     fn count_large(&mut self, index: u32, chosen: usize, large: bool) {
         let pair = self.slots[index as usize].pair;
         if large && let Some(method) = self.pairs[pair as usize].methods.get_mut(chosen) {
@@ -168,7 +202,7 @@ impl Queue {
         let bytes = self.command_bytes(cell_index);
         let pair = self.slots[errand.slot as usize].pair;
         let methods = &mut self.pairs[pair as usize].methods;
-        if is_large(bytes)
+        if (is_large(bytes) || errand.ranges > 1)
             && let Some(method) = methods.get_mut(errand.method as usize)
         {
             method.large = method.large.saturating_sub(1);
@@ -184,14 +218,13 @@ impl Queue {
         }
         let to_disk = flags & XCOPY_REQ_DURABLE != 0 || kind != XCOPY_KIND_FILE;
         let bypasses = copy.length >= DIRECT_BYTES && to_disk && pair.ring.direct_dst.is_some();
-        let polls = self.options.flags & XCOPY_QUEUE_PINNED != 0 || !self.context.pool.exists();
         let copy = RingCopy {
             punch: keep_holes && kind == XCOPY_KIND_FILE,
             direct_src: pair.ring.direct_src.filter(|_| copy.length >= DIRECT_BYTES),
             direct_dst: pair.ring.direct_dst.filter(|_| bypasses),
             ..copy
         };
-        (polls || (bypasses && copy.may_bypass()), copy)
+        (self.polls() || (bypasses && copy.may_bypass()), copy)
     }
 
     /// Takes what ended on the ring. No system call.

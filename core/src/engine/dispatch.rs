@@ -443,7 +443,7 @@ impl Queue {
         if method.plugin == NO_PLUGIN {
             // SAFETY: the planner just wrote the range; it lives in the cell.
             let range = unsafe { *ranges };
-            return self.send_host(index, chosen, step, range);
+            return self.send_host_many(index, chosen, step, range);
         }
         method.in_flight += 1;
         let (plugin, id, src, dst) = (method.plugin, method.id, method.src, method.dst);

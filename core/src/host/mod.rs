@@ -1,11 +1,12 @@
 //! The host method: what moves bytes between two kernel fds when nothing is
 //! offloaded, and what makes a range read as zeroes.
 //!
-//! `copy` and `zero` block and run on the pool; `ring` is polled by its owner.
+//! `copy`, `copy_ranges` and `zero` block and run on the pool; `ring` is polled by its owner.
 
 mod buffer;
 mod copy;
 mod lanes;
+mod ranges;
 mod ring;
 mod ring_chunks;
 mod ring_kernel;
@@ -15,6 +16,7 @@ mod zero;
 pub use buffer::{Buffer, Buffers};
 pub use copy::{CopyJob, copy};
 pub use lanes::Lanes;
+pub use ranges::{RangesJob, copy_ranges};
 pub use ring::HostRing;
 pub use ring_work::RingCopy;
 pub use zero::zero;
