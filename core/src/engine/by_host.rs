@@ -10,7 +10,7 @@ use super::queue::Queue;
 use super::route::Endpoint;
 use super::shared::{Answer, Purpose};
 use crate::device::is_well_known;
-use crate::host::{Buffer, CopyJob, Outcome, RangesJob, RingCopy, Side};
+use crate::host::{Buffer, CopyJob, Outcome, RangesJob, RingCopy, Side, is_within_memory};
 use crate::plan::{Cursor, Kind, Step, next_command};
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -402,6 +402,7 @@ pub(super) fn ranges_on_pool(
         keep_holes: keep_holes && has_holes(src),
         buffer: &mut buffer[..size],
         dst_is_file: kind == XCOPY_KIND_FILE,
+        within_memory: is_within_memory(src, dst),
         stop,
     });
     answer_of(&done, XCOPY_METHOD_READ_WRITE)
@@ -427,6 +428,7 @@ pub(super) fn copy_on_pool(
         keep_holes: looks_for_holes(copy.src, keep_holes),
         buffer: &mut buffer[..size],
         dst_is_file: kind == XCOPY_KIND_FILE,
+        within_memory: is_large(copy.length) && is_within_memory(copy.src, copy.dst),
         stop,
     });
     answer_of(&done, XCOPY_METHOD_READ_WRITE)

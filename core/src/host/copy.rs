@@ -1,6 +1,6 @@
 //! Copies a range through host memory.
 
-use super::{Outcome, Side, in_file_space, read_full, write_full, zero::zero};
+use super::{Outcome, Side, errno, in_file_space, read_full, write_full, zero::zero};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -24,8 +24,31 @@ pub struct CopyJob<'a> {
     pub buffer: &'a mut [u8],
     /// The destination is a regular file, not a disk.
     pub dst_is_file: bool,
+    /// Both are files of one file system in memory (`is_within_memory`).
+    pub within_memory: bool,
     /// Ends the copy between two chunks.
     pub stop: &'a AtomicBool,
+}
+
+/// Bytes of one move inside the kernel at most, so that a stop is seen.
+const MOVE_BYTES: u64 = 4 << 20;
+
+/// Whether two files lie in one file system in memory. There the kernel lends the
+/// source's pages to the write, one copy instead of two: a fifth less time,
+/// measured. On disks the same call is slower than reading and writing.
+pub fn is_within_memory(src: RawFd, dst: RawFd) -> bool {
+    const TMPFS_MAGIC: u32 = 0x0102_1994;
+    let of = |fd| {
+        // SAFETY: all-zero structs are valid, and the calls only write to them; a
+        // bad fd is an error.
+        unsafe {
+            let mut system: libc::statfs64 = std::mem::zeroed();
+            let mut stat: libc::stat64 = std::mem::zeroed();
+            let asked = libc::fstatfs64(fd, &raw mut system) | libc::fstat64(fd, &raw mut stat);
+            (asked == 0 && system.f_type as u32 == TMPFS_MAGIC).then_some(stat.st_dev)
+        }
+    };
+    of(src).is_some_and(|place| of(dst) == Some(place))
 }
 
 /// Copies. A source that ends before the range does is `EIO` on the read side:
@@ -67,8 +90,35 @@ pub fn copy(mut job: CopyJob) -> Outcome {
 }
 
 impl CopyJob<'_> {
-    /// Reads and writes from `done.prefix` up to `end`.
+    /// Moves data from `done.prefix` up to `end`.
     fn data(&mut self, end: u64, done: &mut Outcome) {
+        if self.within_memory {
+            self.move_within(end, done);
+        }
+        self.read_and_write(end, done);
+    }
+
+    /// Has the kernel move data, until it does not want to: what is left then is
+    /// read and written, which also finds the true error.
+    fn move_within(&mut self, end: u64, done: &mut Outcome) {
+        while done.prefix < end && !self.stop.load(Ordering::Relaxed) {
+            let mut from = (self.src_offset + done.prefix) as i64;
+            let mut to = (self.dst_offset + done.prefix) as i64;
+            let want = (end - done.prefix).min(MOVE_BYTES) as usize;
+            // SAFETY: the kernel reads and writes the two positions, which live for
+            // the call; a bad fd is an error.
+            let n =
+                unsafe { libc::copy_file_range(self.src, &mut from, self.dst, &mut to, want, 0) };
+            match u64::try_from(n) {
+                Ok(moved @ 1..) => done.add_copied(moved.min(want as u64)),
+                Err(_) if errno() == libc::EINTR => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// Reads and writes from `done.prefix` up to `end`.
+    fn read_and_write(&mut self, end: u64, done: &mut Outcome) {
         while done.prefix < end && !self.stop.load(Ordering::Relaxed) {
             let want = (end - done.prefix).min(self.buffer.len() as u64) as usize;
             let chunk = &mut self.buffer[..want];

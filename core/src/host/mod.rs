@@ -14,7 +14,7 @@ mod ring_work;
 mod zero;
 
 pub use buffer::{Buffer, Buffers};
-pub use copy::{CopyJob, copy};
+pub use copy::{CopyJob, copy, is_within_memory};
 pub use lanes::Lanes;
 pub use ranges::{RangesJob, copy_ranges};
 pub use ring::HostRing;
