@@ -37,6 +37,7 @@ macro_rules! functions {
 functions! {
     last_error: fn() -> *const c_char;
     context_create: fn(*const xcopy_context_options, *mut *mut c_void) -> c_int;
+    plugin_load_all: fn(*mut c_void, *const c_char) -> c_int;
     plugin_load: fn(*mut c_void, *const c_char) -> c_int;
     plugin_register: fn(*mut c_void, Option<Init>) -> c_int;
     device_open: fn(*mut c_void, *const c_char, u32, *mut u32) -> c_int;

@@ -1,5 +1,6 @@
-//! What the empty path costs: the built libxcopy.so.0 with the null plugin
-//! loaded as a .so, beside what it is compared with, in one interleaved run.
+//! What the built library costs: `xcopy-bench files` copies files and disks beside
+//! the tools of an operator; without it, the empty path with the null plugin loaded
+//! as a .so is compared in one interleaved run.
 //!
 //! | file | holds |
 //! |---|---|
@@ -11,9 +12,11 @@
 //! | `spin.rs` | a THREADED plugin that spins, to measure the lane |
 //! | `peers.rs` | io_uring NOP, and a bare crossbeam ArrayQueue |
 //! | `report.rs` | medians, quartiles, the table, the goals, JSON |
+//! | `files/` | copies of files and disks |
 
 mod api;
 mod direct;
+mod files;
 mod options;
 mod path;
 mod peers;
@@ -45,6 +48,18 @@ struct Case {
 }
 
 fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|first| first == "files") {
+        match files::main(args[1..].to_vec()) {
+            Ok(true) => {}
+            Ok(false) => std::process::exit(1),
+            Err(error) => {
+                eprintln!("xcopy-bench: {error}");
+                std::process::exit(2);
+            }
+        }
+        return;
+    }
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(Some(options)) => options,
         Ok(None) => return print!("{}", options::USAGE),
@@ -173,7 +188,8 @@ fn cases(options: &Options) -> Result<(Vec<Case>, Vec<Absent>), Failure> {
     Ok((cases, absent))
 }
 
-fn shuffled(n: usize, random: &mut u64) -> Vec<usize> {
+/// The numbers below `n` in a random order.
+pub(crate) fn shuffled(n: usize, random: &mut u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
     for i in (1..n).rev() {
         order.swap(i, (next_random(random) % (i as u64 + 1)) as usize);
