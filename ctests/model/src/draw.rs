@@ -65,10 +65,40 @@ impl Pairing<'_> {
     /// Gives each range a place in the source.
     pub fn sources_of(&mut self, src: usize, ranges: &mut [xcopy_range]) {
         let size = self.objects[src].size();
+        // Close together, as what changed in an image does, or anywhere.
+        let mut near = match self.random.chance(40) {
+            true => Some(somewhere(&mut self.random, size)),
+            false => None,
+        };
         for range in ranges {
             range.length = range.length.min(size);
-            range.src_offset = somewhere(&mut self.random, size - range.length + 1);
+            let room = size - range.length + 1;
+            range.src_offset = match near.filter(|at| *at < room) {
+                Some(at) => at,
+                None => somewhere(&mut self.random, room),
+            };
+            if near.is_some() {
+                let gap = self.random.below(10_000).saturating_sub(5000);
+                near = Some(range.src_offset + range.length + gap);
+            }
         }
+    }
+
+    /// Cuts some ranges into several that adjoin.
+    pub fn cut(&mut self, ranges: &mut Vec<xcopy_range>) {
+        let mut cut = Vec::new();
+        for range in ranges.iter() {
+            let mut rest = *range;
+            while rest.length > 1 && self.random.chance(40) {
+                let length = 1 + self.random.below(rest.length - 1);
+                cut.push(xcopy_range { length, ..rest });
+                rest.src_offset += length;
+                rest.dst_offset += length;
+                rest.length -= length;
+            }
+            cut.push(rest);
+        }
+        *ranges = cut;
     }
 
     /// Moves what it can onto multiples of `block`, down.

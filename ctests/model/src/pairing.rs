@@ -263,6 +263,7 @@ impl<'a> Pairing<'a> {
         let most = self.random.pick(&[1, 1, 1, 3, 16, 17, RANGES_MAX]);
         let mut ranges = self.destinations(dst, 0, CAP, most);
         self.sources_of(src, &mut ranges);
+        self.cut(&mut ranges);
         let (methods, flags) = self.pick_methods(known);
         let aligned = self.random.chance(50);
         if aligned {
@@ -308,6 +309,7 @@ impl<'a> Pairing<'a> {
             let most = self.random.pick(&[1, 2, 20]);
             let mut ranges = self.destinations(dst, at * part, part, most);
             self.sources_of(src, &mut ranges);
+            self.cut(&mut ranges);
             let known = self.known[&(src, dst)];
             let mut job = self.job(XCOPY_OP_COPY, src, dst, ranges);
             job.methods = match self.random.below(3) {

@@ -17,7 +17,7 @@ pub fn run(program: &str, args: &[&str]) -> Result<String, String> {
     }
 }
 
-/// A file system mounted from an image, or a tmpfs. Unmounted when dropped.
+/// A file system mounted from an image, or one in memory. Unmounted when dropped.
 pub struct Mounted {
     /// Where it is mounted.
     pub point: PathBuf,
@@ -29,6 +29,10 @@ impl Mounted {
         let (image, point) = (dir.join(format!("{name}.img")), dir.join(name));
         fs::create_dir(&point).map_err(|e| e.to_string())?;
         let place = point.to_string_lossy().into_owned();
+        if kind == "ramfs" {
+            run("mount", &["-t", "ramfs", "none", &place])?;
+            return Ok(Mounted { point });
+        }
         if kind == "tmpfs" {
             let options = format!("size={size}");
             run("mount", &["-t", "tmpfs", "-o", &options, "none", &place])?;

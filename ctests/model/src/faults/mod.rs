@@ -1,6 +1,7 @@
 //! What an operator meets: a killed process, a full or read-only destination, a
-//! source that shrinks, signals.
+//! source that shrinks, O_DIRECT that is refused, signals.
 
+mod direct;
 mod full;
 mod kill;
 mod readonly;
@@ -40,7 +41,7 @@ impl From<std::io::Error> for Stop {
 
 type Fault = fn(&Places, u64) -> Result<(), Stop>;
 
-const FAULTS: [(&str, Fault); 9] = [
+const FAULTS: [(&str, Fault); 12] = [
     ("SIGKILL in mid-copy, files", kill::files),
     ("SIGKILL in mid-copy, a disk", kill::disk),
     ("a full tmpfs", full::tmpfs),
@@ -49,6 +50,9 @@ const FAULTS: [(&str, Fault); 9] = [
     ("a disk that turns read-only", readonly::disk),
     ("a source truncated before the copy", shrink::before),
     ("a source truncated under the copy", shrink::under),
+    ("O_DIRECT that a disk refuses", direct::sectors),
+    ("O_DIRECT that a file system refuses", direct::file_system),
+    ("O_DIRECT by the caller", direct::descriptors),
     ("signals in mid-copy", signals::storm),
 ];
 
