@@ -73,6 +73,8 @@ pub struct Verdict {
     pub usable: bool,
     /// Why not, or null.
     pub reason: Option<String>,
+    /// The same in the plugin's words, or null if it said no more.
+    pub text: Option<String>,
     /// What it can do for the pair.
     pub limits: Limits,
 }

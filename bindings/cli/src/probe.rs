@@ -30,6 +30,7 @@ fn verdict(info: &xcopy_method_info) -> json::Verdict {
         plugin: field(&info.plugin),
         usable: info.usable != 0,
         reason: (info.reason != XCOPY_REASON_NONE).then(|| library::reason(info.reason)),
+        text: words(info),
         limits: json::Limits {
             preferred_bytes: limits.preferred_bytes,
             max_bytes: limits.max_bytes,
@@ -42,6 +43,12 @@ fn verdict(info: &xcopy_method_info) -> json::Verdict {
             contiguous_dst: limits.contiguous_dst != 0,
         },
     }
+}
+
+/// What a plugin said besides the reason.
+fn words(info: &xcopy_method_info) -> Option<String> {
+    let words = field(&info.text);
+    (!words.is_empty() && words != library::reason(info.reason)).then_some(words)
 }
 
 fn table(verdicts: &[xcopy_method_info]) -> String {
@@ -61,11 +68,9 @@ fn table(verdicts: &[xcopy_method_info]) -> String {
         text.push('\n');
         if info.reason != XCOPY_REASON_NONE {
             let reason = library::reason(info.reason);
-            let words = field(&info.text);
-            let _ = match words.as_str() {
-                "" => writeln!(text, "    {reason}"),
-                words if words == reason => writeln!(text, "    {reason}"),
-                words => writeln!(text, "    {reason}; {words}"),
+            let _ = match words(info) {
+                None => writeln!(text, "    {reason}"),
+                Some(words) => writeln!(text, "    {reason}; {words}"),
             };
         }
         if info.usable != 0 {

@@ -9,6 +9,7 @@
 //! | `names` | method lists, device specs, sizes, plugin names |
 //! | `token` | serialised tokens |
 //! | `plan` | limits and ranges |
+//! | `scsi` | what a SCSI target answers |
 
 pub mod answers;
 pub mod input;
@@ -17,6 +18,7 @@ pub mod names;
 pub mod plan;
 mod plugin;
 pub mod requests;
+pub mod scsi;
 #[path = "../../../bindings/cli/src/size.rs"]
 #[allow(dead_code)]
 mod size;
@@ -26,10 +28,11 @@ pub mod token;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("requests", requests::run),
     ("answers", answers::run),
     ("names", names::run),
     ("token", token::run),
     ("plan", plan::run),
+    ("scsi", scsi::run),
 ];

@@ -1,5 +1,5 @@
-//! Two disks of a copy manager in memory, opened by plugin `odx`, and all checks
-//! after each copy.
+//! Two disks of a copy manager in memory, opened by plugin `odx` or `scsi`, and all
+//! checks after each copy.
 
 use crate::disk::stamp;
 use crate::judge::{Expected, Extra};
@@ -14,7 +14,18 @@ const PATIENCE: i64 = 30_000_000_000;
 /// A nexus's way to a unit; the plugin's native handle points into it.
 pub use copy_manager::Connection;
 
-/// Two disks behind plugin `odx`.
+/// A plugin's name and entry.
+pub type Served = (
+    &'static str,
+    unsafe extern "C" fn(*const xcopy_host) -> *const xcopy_plugin,
+);
+
+/// By tokens.
+pub const ODX: Served = ("odx", xcopy_plugin_odx::init);
+/// By EXTENDED COPY.
+pub const SCSI: Served = ("scsi", xcopy_plugin_scsi::init);
+
+/// Two disks behind one plugin.
 pub struct Array {
     /// The context and its queue.
     pub rig: Rig,
@@ -32,6 +43,7 @@ pub struct Array {
     pub a: Vec<u8>,
     ways: Vec<Connection>,
     next: u64,
+    plugin: &'static str,
 }
 
 /// A request that ended.
@@ -76,8 +88,20 @@ impl Array {
         blocks: (u32, u32),
         queue: impl FnOnce(&mut xcopy_queue_options),
     ) -> Array {
+        Array::served(ODX, manager, other, size, blocks, queue)
+    }
+
+    /// By a plugin.
+    pub fn served(
+        (plugin, init): Served,
+        manager: Arc<CopyManager>,
+        other: Arc<CopyManager>,
+        size: usize,
+        blocks: (u32, u32),
+        queue: impl FnOnce(&mut xcopy_queue_options),
+    ) -> Array {
         let rig = Rig::with(|_| {}, queue);
-        assert_eq!(rig.register(xcopy_plugin_odx::init), 0, "{}", last_error());
+        assert_eq!(rig.register(init), 0, "{}", last_error());
         // The names of units at two targets differ, as in the world.
         let disk = |block, number| DiskOptions {
             designators: vec![Designator::naa6(number)],
@@ -98,6 +122,7 @@ impl Array {
             a,
             ways: Vec::new(),
             next: 1,
+            plugin,
         };
         array.src = array.attach(&manager, src_unit);
         array.dst = array.attach(&other, dst_unit);
@@ -107,9 +132,9 @@ impl Array {
     /// Opens another unit in this context.
     pub fn attach(&mut self, manager: &Arc<CopyManager>, unit: usize) -> u32 {
         let way = manager.connect(manager.nexus("tests"), unit);
-        // SAFETY: a connection's handle is what plugin odx takes, and the
+        // SAFETY: a connection's handle is what both plugins take, and the
         // connection lives until after the rig.
-        let device = unsafe { self.rig.open_native("odx", way.native()) };
+        let device = unsafe { self.rig.open_native(self.plugin, way.native()) };
         self.ways.push(way);
         device
     }
@@ -200,14 +225,14 @@ impl Array {
         token
     }
 
-    /// The verdict on method `odx` for a pair, in words.
+    /// The verdict on the plugin's method for a pair, in words.
     pub fn verdict(&self, src: u32, dst: u32) -> (bool, u16, String) {
         let methods = self.rig.query(src, dst);
-        let odx = methods.iter().find(|m| m.method == XCOPY_METHOD_ODX);
-        let odx = odx.expect("a verdict");
-        let text: Vec<u8> = odx.text.iter().map(|c| *c as u8).collect();
+        let own = methods.iter().find(|m| m.method != XCOPY_METHOD_READ_WRITE);
+        let own = own.expect("a verdict");
+        let text: Vec<u8> = own.text.iter().map(|c| *c as u8).collect();
         let end = text.iter().position(|b| *b == 0).unwrap_or(0);
         let text = String::from_utf8_lossy(&text[..end]).into_owned();
-        (odx.usable == 1, odx.reason, text)
+        (own.usable == 1, own.reason, text)
     }
 }

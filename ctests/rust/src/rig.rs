@@ -254,6 +254,21 @@ impl Rig {
         device
     }
 
+    /// xcopy_device_describe.
+    pub fn describe(&self, device: u32) -> String {
+        let describe = |at, size| {
+            // SAFETY: a live context and as many bytes as the size says.
+            unsafe { xcopy_device_describe(self.remote.context, device, at, size) }
+        };
+        let whole = describe(ptr::null_mut(), 0);
+        assert!(whole >= 0, "{whole} {}", last_error());
+        let mut room = vec![0; whole as usize + 1];
+        assert_eq!(describe(room.as_mut_ptr(), room.len()), whole);
+        // SAFETY: NUL-terminated by the library.
+        let text = unsafe { CStr::from_ptr(room.as_ptr()) };
+        text.to_string_lossy().into_owned()
+    }
+
     /// xcopy_token_create.
     pub fn token(&self) -> u32 {
         let mut token = 0;

@@ -222,6 +222,11 @@ impl State {
                     source.block
                 };
                 let bytes = u64::from(count) * block;
+                let sizes = [source.unit, destination.unit].map(|unit| self.units[unit].block_size);
+                if self.personality.style == Style::Lio && sizes[0] != sizes[1] {
+                    // Also of no blocks, as seen on Linux 6.12.
+                    return Err(Refusal::check(key::NOT_READY, 0x08, 0x00));
+                }
                 if bytes == 0 {
                     return Ok(Vec::new());
                 }
@@ -255,9 +260,6 @@ impl State {
         let limits = &self.personality.copy;
         let style = self.personality.style;
         let (from, to) = (&self.units[source.unit], &self.units[destination.unit]);
-        if style == Style::Lio && from.block_size != to.block_size {
-            return Err(Refusal::check(key::NOT_READY, 0x08, 0x00));
-        }
         let unequal = from.block_size != to.block_size;
         let lied = source.block != u64::from(from.block_size)
             || destination.block != u64::from(to.block_size);

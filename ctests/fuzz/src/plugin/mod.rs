@@ -183,6 +183,7 @@ pub fn make_table(input: &mut Input) {
         arm: None,
         cancel: maybe(input).then_some(cancel),
         execute: maybe(input).then_some(execute),
+        describe: None,
     };
     match input.u8() {
         0 => table.struct_size = u32::from(input.u16()) % (words as u32 * 8 + 512),
