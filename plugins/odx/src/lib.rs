@@ -84,6 +84,10 @@ impl Plugin for Odx {
     ) -> Result<Verdict, Failure> {
         Ok(verdict::verdict(src, dst))
     }
+
+    fn describe(&self, device: &Device) -> Option<String> {
+        Some(device.describe())
+    }
 }
 
 impl Blocking for Odx {

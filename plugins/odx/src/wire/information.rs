@@ -1,7 +1,10 @@
-//! What RECEIVE ROD TOKEN INFORMATION answers.
+//! What RECEIVE ROD TOKEN INFORMATION and REPORT ALL ROD TOKENS answer.
 
 use super::{Token, u32_at};
 use xcopy_scsi_protocol::wire::status::StatusLid4;
+
+/// Bytes of an entry of REPORT ALL ROD TOKENS (SPC-4 6.5.8).
+const MANAGEMENT_TOKEN: u32 = 96;
 
 /// The state of a copy operation, and the token that it made.
 #[derive(Debug)]
@@ -26,4 +29,11 @@ impl Information {
         });
         Some(Information { state, token })
     }
+}
+
+/// How many tokens a device lists as live (SPC-4 6.5.8).
+pub fn management_tokens(bytes: &[u8]) -> Option<u32> {
+    // Bytes 4 to 7 are reserved and counted.
+    let list = u32_at(bytes, 0)?.checked_sub(4)?;
+    Some(list / MANAGEMENT_TOKEN)
 }

@@ -9,7 +9,7 @@ mod parameters;
 mod tests;
 mod token;
 
-pub use information::Information;
+pub use information::{Information, management_tokens};
 pub use parameters::{BlockRange, RANGES_MAX, populate_parameters, write_parameters};
 pub use token::{ROD_TYPE_BLOCK_ZERO, TOKEN_BYTES, Token};
 

@@ -127,10 +127,20 @@ fn rod_token_information() {
     assert!(information.token.is_none());
 }
 
+/// SPC-4 6.5.8: a list of 96 bytes each.
+#[test]
+fn all_rod_tokens() {
+    assert_eq!(management_tokens(&[0, 0, 0, 4]), Some(0));
+    assert_eq!(management_tokens(&[0, 0, 1, 0x24]), Some(3));
+    assert_eq!(management_tokens(&[0, 0, 0, 3]), None);
+    assert_eq!(management_tokens(&[0, 0, 0]), None);
+}
+
 proptest! {
     #[test]
     fn any_bytes_decode_to_something_or_nothing(bytes in proptest::collection::vec(any::<u8>(), 0..1100)) {
         let _ = Information::decode(&bytes);
+        let _ = management_tokens(&bytes);
         if let Some(token) = Token::new(&bytes) {
             let _ = (token.represents(), token.block_length(), token.rod_type());
         }
