@@ -9,6 +9,7 @@
 //! | `nvme` | an NVMe controller in memory, for the NVMe plugin |
 //! | `judge` | whether a completion, its report and the bytes agree |
 //! | `array` | two disks of a copy manager, opened by plugin odx, and all checks |
+//! | `units` | two units of a copy manager, opened by plugin scsi or odx, and all checks |
 //! | `fixture` | two disks of one faulty plugin, and all checks after each copy |
 
 pub mod array;
@@ -19,3 +20,4 @@ pub mod judge;
 pub mod nvme;
 pub mod rig;
 pub mod script;
+pub mod units;

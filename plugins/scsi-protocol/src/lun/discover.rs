@@ -8,6 +8,7 @@ use crate::transport::{Data, Outcome, Transport};
 use crate::wire::block::{BlockLimits, CAPACITY_BYTES, Capacity};
 use crate::wire::inquiry::{self, Inquiry, STANDARD_BYTES};
 use crate::wire::operating::{OPERATING_ALLOCATION, OperatingParameters};
+use crate::wire::sense::ILLEGAL_REQUEST;
 use crate::wire::third_party::ThirdParty;
 use crate::wire::{cdb, designator};
 use std::io;
@@ -81,20 +82,31 @@ impl Asker<'_> {
         ask(&execute, cdb, allocation, Purpose::Query)
     }
 
-    /// A VPD page, in two steps if it is long; None if there is none.
-    fn page(&self, page: u8) -> Option<Vec<u8>> {
-        let first = self.ask(&cdb::inquiry_page(page, 252), 252).ok()?;
-        inquiry::page_content(&first, page)?;
-        let whole = inquiry::page_bytes(&first)?;
-        if whole <= first.len() {
-            return Some(first);
+    /// A VPD page, in two steps if it is long; None if there is none. An error
+    /// is one of the moment: nothing follows from it for the page.
+    fn page(&self, page: u8) -> Result<Option<Vec<u8>>, Judgement> {
+        let first = match self.ask(&cdb::inquiry_page(page, 252), 252) {
+            Ok(first) => first,
+            Err(why) if matches!(why.code, Some((ILLEGAL_REQUEST, ..))) => return Ok(None),
+            Err(why) => return Err(why),
+        };
+        if inquiry::page_content(&first, page).is_none() {
+            return Ok(None);
         }
+        match inquiry::page_bytes(&first) {
+            Some(whole) if whole > first.len() => Ok(Some(self.long_page(page, whole, first))),
+            Some(_) => Ok(Some(first)),
+            None => Ok(None),
+        }
+    }
+
+    fn long_page(&self, page: u8, whole: usize, first: Vec<u8>) -> Vec<u8> {
         let all = u16::try_from(whole).unwrap_or(u16::MAX);
         let second = self.ask(&cdb::inquiry_page(page, all), all.into()).ok();
         // Some units cannot send it whole: then what came counts.
         match second {
-            Some(second) if inquiry::page_content(&second, page).is_some() => Some(second),
-            _ => Some(first),
+            Some(second) if inquiry::page_content(&second, page).is_some() => second,
+            _ => first,
         }
     }
 }
@@ -122,14 +134,29 @@ pub fn facts(transport: &dyn Transport) -> Result<Facts, Refusal> {
     };
     // Units from before SPC-3 may hang on pages; they cannot copy either.
     let pages = match inquiry.version >= 5 || inquiry.third_party_copy {
-        true => asker.page(0x00).unwrap_or_default(),
+        true => asker
+            .page(0x00)
+            .map_err(|why| Refusal::Refused("INQUIRY (VPD page 00h)", why))?
+            .unwrap_or_default(),
         false => Vec::new(),
     };
     let has =
         |page: u8| inquiry::supported_pages(&pages).is_some_and(|pages| pages.contains(&page));
-    let page = |number: u8| has(number).then(|| asker.page(number)).flatten();
-    let names = page(0x83).filter(|page| designator::is_whole(page));
+    let page = |number: u8| {
+        has(number)
+            .then(|| asker.page(number).ok().flatten())
+            .flatten()
+    };
+    // A page of names that did not come is no page without names: who the unit
+    // is would seem to have changed.
+    let names = match has(0x83) {
+        true => asker
+            .page(0x83)
+            .map_err(|why| Refusal::Refused("INQUIRY (VPD page 83h)", why))?,
+        false => None,
+    };
     let designators = names
+        .filter(|page| designator::is_whole(page))
         .and_then(|page| designator::designators(&page))
         .unwrap_or_default();
     let third_party = match inquiry.third_party_copy {
