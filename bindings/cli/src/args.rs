@@ -39,7 +39,8 @@ pub enum Command {
 /// `xcopy copy`
 #[derive(Debug, Args)]
 pub struct CopyArgs {
-    /// First byte to read
+    /// First byte to read; with this, --dst-offset or --length a piece is copied
+    /// into DST, whose other bytes stay and which is never shortened
     #[arg(long, value_name = "N", default_value = "0", value_parser = size::parse)]
     pub src_offset: u64,
     /// First byte to write

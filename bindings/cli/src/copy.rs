@@ -90,12 +90,13 @@ fn prepared(
         src: &*src,
         dst: &*dst,
         length: length(args, src)?,
-        whole: args.dst_offset == 0 && args.length.is_none(),
+        whole: args.src_offset == 0 && args.dst_offset == 0 && args.length.is_none(),
     };
     job.check_destination()?;
     let mut tally = Tally::default();
     let started = Instant::now();
-    job.transfer(&mut queue, &interrupts, &mut tally, started)?;
+    job.transfer(&mut queue, &interrupts, &mut tally, started)
+        .map_err(|refused| job.named(refused))?;
     if tally.error.is_none()
         && let Err(failure) = job.finish()
     {
@@ -109,14 +110,14 @@ fn prepared(
     if tally.error.is_some() && tally.bytes_copied == 0 && !tally.abandoned {
         dst.remove_if_untouched();
     }
-    show(args, context, src, dst, tally)
+    show(args, context, (src, dst), methods, tally)
 }
 
 fn show(
     args: &CopyArgs,
     context: &Context,
-    src: &Target,
-    dst: &Target,
+    (src, dst): (&Target, &Target),
+    methods: u32,
     tally: Tally,
 ) -> Result<Option<Failure>> {
     if tally.cache_unverified() {
@@ -138,7 +139,7 @@ fn show(
             true => Vec::new(),
             false => context.pair(src.device, dst.device).unwrap_or_default(),
         };
-        print(&tally.summary(context, &verdicts))
+        print(&tally.summary(context, &verdicts, methods))
     } else {
         Ok(())
     };
@@ -246,7 +247,8 @@ fn learn_size(
     match transfer::run(queue, &request, interrupts, &bar, 0)? {
         Ended::Finished(finished) if finished.completion.res == 0 => {}
         Ended::Finished(finished) => {
-            let message = report::explain(&finished.completion, &finished.report);
+            let next = "see why with xcopy probe";
+            let message = report::explain(&finished.completion, &finished.report, next);
             let errno = finished.completion.res.saturating_neg();
             return Err(Failure::failed(errno, format!("{}: {message}", src.name())));
         }
@@ -274,6 +276,33 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// A refusal of the library's, with what it is about.
+    fn named(&self, refused: Failure) -> Failure {
+        match refused {
+            Failure::Failed { errno, message } => {
+                let (src, dst) = (self.src.name(), self.dst.name());
+                Failure::failed(errno, format!("{src} to {dst}: {message}"))
+            }
+            usage => usage,
+        }
+    }
+
+    /// What may still be done where no method could be used.
+    fn next_if_none(&self) -> &'static str {
+        let limited = self.methods != 0 && self.methods & 1 << XCOPY_METHOD_READ_WRITE == 0;
+        match (self.args.no_fallback, limited) {
+            (true, true) => {
+                "leave out --no-fallback and allow read_write to let the host copy, or see why with \
+                 xcopy probe"
+            }
+            (true, false) => {
+                "leave out --no-fallback to let the host copy, or see why with xcopy probe"
+            }
+            (false, true) => "allow read_write to let the host copy, or see why with xcopy probe",
+            (false, false) => "see why with xcopy probe",
+        }
+    }
+
     fn check_destination(&self) -> Result<()> {
         let Some(end) = self.args.dst_offset.checked_add(self.length) else {
             return Err(Failure::failed(
@@ -285,6 +314,15 @@ impl Job<'_> {
             ));
         };
         match self.dst.size {
+            _ if self.dst.kind == XCOPY_KIND_FILE && i64::try_from(end).is_err() => {
+                Err(Failure::failed(
+                    libc::EFBIG,
+                    format!(
+                        "{}: the copy would end beyond 2^63 bytes, where files end; give less",
+                        self.dst.name()
+                    ),
+                ))
+            }
             Some(size) if self.dst.kind != XCOPY_KIND_FILE && end > size => Err(Failure::failed(
                 libc::ENOSPC,
                 format!(
@@ -373,7 +411,7 @@ impl Job<'_> {
                 let message = if ours {
                     format!("ended by {}; copy again to finish it", interrupts.name())
                 } else {
-                    report::explain(completion, &finished.report)
+                    report::explain(completion, &finished.report, self.next_if_none())
                 };
                 tally.fail_with(message, completion);
             }

@@ -136,8 +136,9 @@ impl Tally {
         })
     }
 
-    /// For people. `verdicts` are the pair's, for their texts.
-    pub fn summary(&self, context: &Context, verdicts: &[xcopy_method_info]) -> String {
+    /// For people. `verdicts` are the pair's, for their texts; of methods for other
+    /// kinds of devices only those that were `named` are worth a line.
+    pub fn summary(&self, context: &Context, verdicts: &[xcopy_method_info], named: u32) -> String {
         let mut text = format!(
             "copied {} in {:.1} s",
             HumanBytes(self.bytes_copied),
@@ -160,6 +161,10 @@ impl Tally {
         }
         text.push('\n');
         for fallback in &self.fallbacks {
+            let elsewhere = fallback.reason == XCOPY_REASON_WRONG_DEVICE;
+            if elsewhere && named >> (fallback.method & 31) & 1 == 0 {
+                continue;
+            }
             let used = shares
                 .iter()
                 .any(|(m, s)| *m == fallback.method && s.bytes > 0);
@@ -205,8 +210,9 @@ fn plugin_of(plugins: &[xcopy_plugin_info], method: u16) -> String {
         .map_or_else(|| "core".to_owned(), |plugin| field(&plugin.name))
 }
 
-/// What a failed completion says, and what to do next.
-pub fn explain(completion: &xcopy_completion, report: &xcopy_report) -> String {
+/// What a failed completion says, and what to do next: `if_none` where no method
+/// could be used.
+pub fn explain(completion: &xcopy_completion, report: &xcopy_report, if_none: &str) -> String {
     let errno = completion.res.saturating_neg();
     let mut text = String::from(match completion.flags {
         flags if flags & XCOPY_CPL_ERR_ON_READ != 0 => "reading SRC: ",
@@ -234,16 +240,16 @@ pub fn explain(completion: &xcopy_completion, report: &xcopy_report) -> String {
     if completion.flags & XCOPY_CPL_INDETERMINATE != 0 {
         text.push_str(", what DST holds after the bytes that are done is not known");
     }
-    let _ = write!(text, "; {}", next_step(errno));
+    let next = match errno {
+        libc::ENOTSUP => if_none,
+        errno => next_step(errno),
+    };
+    let _ = write!(text, "; {next}");
     text
 }
 
 fn next_step(errno: i32) -> &'static str {
     match errno {
-        libc::ENOTSUP => {
-            "leave out --no-fallback to let the host copy, allow more methods, or see why with \
-             xcopy probe"
-        }
         libc::ENOSPC | libc::EDQUOT => "make room on DST and copy again",
         libc::EFBIG => "choose a DST that takes files of this size",
         libc::EROFS => "remount DST writable, or choose another one",
@@ -336,7 +342,7 @@ mod tests {
                 res: -errno,
                 ..xcopy_completion::default()
             };
-            assert!(explain(&completion, &library::empty_report()).contains("; "));
+            assert!(explain(&completion, &library::empty_report(), "see").contains("; "));
         }
     }
 }

@@ -121,10 +121,15 @@ pub fn destination(context: &Context, src: &Target, dst: &Path, force: bool) -> 
         path.push(name);
     }
     match fs::metadata(&path) {
-        Ok(_) => open(context, &path, flags),
+        Ok(_) => open(context, &path, flags).map_err(offer_force),
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(context, path, flags),
         Err(error) => Err(cannot_open(&path, &error)),
     }
+}
+
+/// Opens what is to be written and must exist, and be nobody else's.
+pub fn unclaimed(context: &Context, path: &Path) -> Result<Target> {
+    open(context, path, XCOPY_OPEN_WRITE).map_err(|failure| in_words(failure, ""))
 }
 
 /// Opens a path, or `name:spec`, that exists.
@@ -212,6 +217,9 @@ fn regular(
                 path.display()
             ),
         ));
+    }
+    if flags & XCOPY_OPEN_WRITE != 0 {
+        refuse_no_storage(&file, &path)?;
     }
     let device = open_again(context, &file, flags)
         .or_else(|_| context.open_fd(file.as_fd(), flags))
@@ -306,6 +314,56 @@ fn cannot_open(path: &Path, error: &io::Error) -> Failure {
     Failure::io(path.display(), error, next)
 }
 
+/// The library's refusal of a claimed destination in words of the command, where
+/// that has --force.
+fn offer_force(failure: Failure) -> Failure {
+    in_words(failure, ", or give --force")
+}
+
+/// The same without the flags of the interface for what `instead` says.
+fn in_words(failure: Failure, instead: &str) -> Failure {
+    let Failure::Failed { errno, mut message } = failure else {
+        return failure;
+    };
+    for flags in FORCE_WORDS {
+        message = message.replace(flags, instead);
+    }
+    Failure::Failed { errno, message }
+}
+
+/// How the library speaks of its flags.
+const FORCE_WORDS: [&str; 3] = [
+    ", pass XCOPY_OPEN_OWNED if the claim is yours, or XCOPY_OPEN_FORCE",
+    "; claim it yourself and pass XCOPY_OPEN_OWNED, or pass XCOPY_OPEN_FORCE",
+    ", or pass XCOPY_OPEN_FORCE",
+];
+
+/// Refuses files of file systems that keep nothing: a copy into one would end
+/// somewhere in the middle.
+fn refuse_no_storage(file: &File, path: &Path) -> Result<()> {
+    use nix::sys::statfs;
+    let found = statfs::fstatfs(file).map_err(|errno| cannot_open(path, &errno.into()))?;
+    let none = [
+        statfs::PROC_SUPER_MAGIC,
+        statfs::SYSFS_MAGIC,
+        statfs::DEBUGFS_MAGIC,
+        statfs::TRACEFS_MAGIC,
+        statfs::SECURITYFS_MAGIC,
+        statfs::CGROUP_SUPER_MAGIC,
+        statfs::CGROUP2_SUPER_MAGIC,
+    ];
+    if none.contains(&found.filesystem_type()) {
+        return Err(Failure::failed(
+            libc::ENOTSUP,
+            format!(
+                "{}: is an interface of the kernel and no storage; use cat or tee",
+                path.display()
+            ),
+        ));
+    }
+    Ok(())
+}
+
 /// The library's refusal, with the path if it does not name it, and a hint.
 pub fn prefixed(path: &Path, failure: Failure, hint: &str) -> Failure {
     let Failure::Failed { errno, mut message } = failure else {
@@ -319,4 +377,30 @@ pub fn prefixed(path: &Path, failure: Failure, hint: &str) -> Failure {
         message = format!("{message}; {hint}");
     }
     Failure::Failed { errno, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_flag_of_the_interface_is_told() {
+        for said in [
+            "sda is claimed; stop that user, pass XCOPY_OPEN_OWNED if the claim is yours, or \
+             XCOPY_OPEN_FORCE to write anyway",
+            "sda cannot be claimed (O_EXCL); claim it yourself and pass XCOPY_OPEN_OWNED, or pass \
+             XCOPY_OPEN_FORCE: no such device",
+            "sda: mounted on /; release it, or pass XCOPY_OPEN_FORCE to write anyway",
+            "sda: cannot be told; mount /proc, or pass XCOPY_OPEN_FORCE",
+        ] {
+            for (instead, force) in [(", or give --force", true), ("", false)] {
+                let told = in_words(Failure::failed(16, said), instead).to_string();
+                assert!(
+                    !told.contains("XCOPY_") && told.starts_with("sda"),
+                    "{told}"
+                );
+                assert_eq!(told.contains("--force"), force, "{told}");
+            }
+        }
+    }
 }

@@ -15,7 +15,7 @@ use crate::interrupt::Interrupts;
 use crate::library::{Context, Request, field};
 use crate::progress::Bar;
 use crate::report;
-use crate::target;
+use crate::target::{self, Target};
 use crate::transfer::{self, Ended};
 use crate::{print, say};
 
@@ -55,7 +55,7 @@ fn create(args: &TokenCreateArgs) -> Result<()> {
         .mode(0o600)
         .open(&args.output)
         .map_err(|error| cannot(&args.output, &error, "name a file that does not exist"))?;
-    let made = fill(&context, &mut file, src.device, length, args);
+    let made = fill(&context, &mut file, &src, length, args);
     if made.is_err() {
         let _ = fs::remove_file(&args.output);
     }
@@ -70,21 +70,21 @@ fn create(args: &TokenCreateArgs) -> Result<()> {
 fn fill(
     context: &Context,
     file: &mut File,
-    src: u32,
+    src: &Target,
     length: u64,
     args: &TokenCreateArgs,
 ) -> Result<()> {
     let token = context.token_create()?;
     let request = Request {
         op: XCOPY_OP_TOKEN_CREATE,
-        src,
+        src: src.device,
         dst: token,
         src_offset: args.src_offset,
         length,
         token_lifetime_s: args.lifetime.unwrap_or(0),
         ..Request::default()
     };
-    perform(context, &request, &args.src, length)?;
+    perform(context, &request, &args.src, length, src)?;
     let secret = context.token_export(token)?;
     file.write_all(&secret)
         .and_then(|()| file.sync_all())
@@ -106,7 +106,7 @@ fn write(args: &TokenWriteArgs) -> Result<()> {
             ),
         ));
     }
-    let dst = target::open(&context, &args.dst, XCOPY_OPEN_WRITE)?;
+    let dst = target::unclaimed(&context, &args.dst)?;
     let request = Request {
         op: XCOPY_OP_TOKEN_WRITE,
         src: token,
@@ -115,7 +115,7 @@ fn write(args: &TokenWriteArgs) -> Result<()> {
         length,
         ..Request::default()
     };
-    perform(&context, &request, &args.dst, length).map_err(|failure| match failure {
+    perform(&context, &request, &args.dst, length, &dst).map_err(|failure| match failure {
         Failure::Failed { errno, message } if errno == libc::ESTALE => {
             Failure::failed(errno, message + &refused(&info))
         }
@@ -180,7 +180,13 @@ fn refused(info: &xcopy_token_info) -> String {
 }
 
 /// Runs one request on a queue of its own; anything but success is a failure.
-fn perform(context: &Context, request: &Request, path: &Path, length: u64) -> Result<()> {
+fn perform(
+    context: &Context,
+    request: &Request,
+    path: &Path,
+    length: u64,
+    device: &Target,
+) -> Result<()> {
     let mut queue = context.queue(0, 0)?;
     let interrupts = Interrupts::watch()?;
     let bar = Bar::new("token", length, false);
@@ -201,9 +207,9 @@ fn perform(context: &Context, request: &Request, path: &Path, length: u64) -> Re
         res if res == -libc::ENOTSUP => Err(Failure::failed(
             libc::ENOTSUP,
             format!(
-                "{}: no method can use tokens here: {}; see xcopy plugins for what is loaded",
+                "{}: no method can use tokens here: {}",
                 path.display(),
-                crate::library::reason(finished.completion.reason)
+                why_none(device.kind, finished.completion.reason)
             ),
         )),
         res => Err(Failure::failed(
@@ -211,10 +217,27 @@ fn perform(context: &Context, request: &Request, path: &Path, length: u64) -> Re
             format!(
                 "{}: {}; {} bytes are done",
                 path.display(),
-                report::explain(&finished.completion, &finished.report),
+                report::explain(&finished.completion, &finished.report, "see xcopy plugins"),
                 finished.completion.bytes_done
             ),
         )),
+    }
+}
+
+fn why_none(kind: u32, reason: u16) -> String {
+    match (kind, reason) {
+        (XCOPY_KIND_FILE, _) => {
+            "it is a file, and tokens are made by the array behind a SCSI disk; \
+                                 name the disk or a partition of it"
+                .to_owned()
+        }
+        (_, XCOPY_REASON_NO_PLUGIN) => "no loaded plugin makes tokens for this kind of device; \
+                                        xcopy plugins lists what is loaded"
+            .to_owned(),
+        (_, reason) => format!(
+            "{}; xcopy plugins lists what is loaded",
+            crate::library::reason(reason)
+        ),
     }
 }
 

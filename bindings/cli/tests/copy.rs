@@ -94,11 +94,28 @@ fn with_offsets_nothing_else_is_touched() {
 }
 
 #[test]
-fn a_source_offset_alone_still_replaces_the_whole_file() {
-    let (_dir, src, dst) = with_source(LENGTH);
-    fs::write(&dst, stamped("dst", 9, 2 * LENGTH)).unwrap();
-    expect(&copy(&["--src-offset", "1M"], &src, &dst), 0);
-    assert!(fs::read(&dst).unwrap() == stamped("src", 1, LENGTH)[1 << 20..]);
+fn a_piece_never_shortens_what_it_is_copied_into() {
+    let rest = LENGTH - (1 << 20);
+    for (args, from, at, length) in [
+        (&["--src-offset", "1M"][..], 1 << 20, 0, rest),
+        (&["--dst-offset", "1M"], 0, 1 << 20, LENGTH),
+        (&["--length", "1M"], 0, 0, 1 << 20),
+        (&["--length", "0"], 0, 0, 0),
+    ] {
+        let (_dir, src, dst) = with_source(LENGTH);
+        let mut wanted = stamped("dst", 9, 3 * LENGTH);
+        fs::write(&dst, &wanted).unwrap();
+        expect(&copy(args, &src, &dst), 0);
+        wanted[at..at + length].copy_from_slice(&stamped("src", 1, LENGTH)[from..from + length]);
+        assert!(fs::read(&dst).unwrap() == wanted, "{args:?}");
+        // A new file has the piece alone.
+        fs::remove_file(&dst).unwrap();
+        expect(&copy(args, &src, &dst), 0);
+        let made = fs::read(&dst).unwrap();
+        let end = if length > 0 { at + length } else { 0 };
+        assert_eq!(made.len(), end, "{args:?}");
+        assert!(made[at.min(end)..] == wanted[at..at + length], "{args:?}");
+    }
 }
 
 #[test]
@@ -239,32 +256,6 @@ fn a_source_of_proc_is_not_taken_for_empty() {
     let output = copy(&[], std::path::Path::new("/proc/self/status"), &dst);
     expect(&output, 1);
     assert!(!dst.exists());
-}
-
-/// A loop device over an image; detached when dropped.
-struct Loop(String);
-
-impl Loop {
-    /// None, said aloud, where loop devices cannot be made.
-    fn over(image: &std::path::Path) -> Option<Self> {
-        let made = Command::new("losetup")
-            .args(["--find", "--show"])
-            .arg(image)
-            .output();
-        match made {
-            Ok(output) if output.status.success() => Some(Loop(out(&output).trim().to_owned())),
-            _ => {
-                eprintln!("SKIP: no loop device: run as root with losetup and free loop devices");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        let _ = Command::new("losetup").args(["--detach", &self.0]).status();
-    }
 }
 
 #[test]

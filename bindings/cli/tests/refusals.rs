@@ -206,6 +206,102 @@ fn a_full_standard_output_is_a_failure_and_no_panic() {
 }
 
 #[test]
+fn a_refusal_names_the_files_and_the_options_that_help() {
+    let (dir, src, dst) = with_source(4096);
+    let told = |args: &[&str]| {
+        let output = copy(args, &src, &dst);
+        expect(&output, 1);
+        let (from, to) = (src.to_str().unwrap(), dst.to_str().unwrap());
+        let words = err(&output);
+        assert!(words.contains(to), "{args:?} {words}");
+        assert!(!words.contains("XCOPY_"), "{args:?} {words}");
+        assert!(!dst.exists(), "{args:?}");
+        (words.replace(from, "").replace(to, ""), out(&output))
+    };
+    let (words, _) = told(&["--dst-offset", "9223372036854775807"]);
+    assert!(words.contains("2^63"), "{words}");
+    // What was not given is not to be left out.
+    let (words, list) = told(&["--method", "null"]);
+    assert!(
+        words.contains("no loaded plugin") && !words.contains("--no-fallback"),
+        "{words}"
+    );
+    assert!(words.contains("allow read_write"), "{words}");
+    assert!(list.contains("null not used: no loaded plugin"), "{list}");
+    assert!(
+        !list.contains("slower") && !list.contains("by name"),
+        "{list}"
+    );
+    let (words, _) = told(&["--method", "null", "--no-fallback"]);
+    assert!(
+        words.contains("leave out --no-fallback and allow read_write"),
+        "{words}"
+    );
+    let token = dir.path().join("token");
+    let output = xcopy()
+        .args(["token", "create", "-o"])
+        .arg(&token)
+        .arg(&src)
+        .output()
+        .unwrap();
+    expect(&output, 1);
+    let words = err(&output);
+    assert!(
+        words.contains("it is a file") && words.contains("SCSI disk"),
+        "{words}"
+    );
+    assert!(!token.exists());
+}
+
+#[test]
+fn files_of_the_kernel_are_no_destination() {
+    let (_dir, src, _) = with_source(4096);
+    for file in [
+        "/proc/version",
+        "/proc/self/comm",
+        "/sys/kernel/uevent_seqnum",
+    ] {
+        let file = Path::new(file);
+        if fs::OpenOptions::new().write(true).open(file).is_err() {
+            // An ordinary user is refused earlier; sysfs may be read-only.
+            expect(&copy(&[], &src, file), 1);
+            continue;
+        }
+        let output = copy(&["--json"], &src, file);
+        expect(&output, 1);
+        assert!(
+            err(&output).contains("interface of the kernel"),
+            "{}",
+            told(&output)
+        );
+        check_report(&json(&output));
+    }
+}
+
+#[test]
+fn a_claimed_disk_says_how_to_write_all_the_same() {
+    use std::os::unix::fs::OpenOptionsExt;
+    let (dir, src, _) = with_source(4096);
+    let image = dir.path().join("image");
+    fs::write(&image, stamped("image", 6, 1 << 20)).unwrap();
+    let Some(disk) = Loop::over(&image) else {
+        return;
+    };
+    let held = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_EXCL)
+        .open(&disk.0)
+        .unwrap();
+    let output = copy(&["--json"], &src, Path::new(&disk.0));
+    expect(&output, 1);
+    assert!(err(&output).contains("give --force"), "{}", told(&output));
+    assert!(!err(&output).contains("XCOPY_"), "{}", told(&output));
+    assert_eq!(json(&output)["error"]["errno"], 16);
+    expect(&copy(&["--force"], &src, Path::new(&disk.0)), 0);
+    drop(held);
+}
+
+#[test]
 fn a_device_that_is_no_storage_is_refused() {
     let (_dir, src, _) = with_source(100_000);
     let output = copy(&["--json"], &src, Path::new("/dev/full"));

@@ -456,7 +456,7 @@ fn why_not_better(verdicts: &[RouteMethod], chosen: &RouteMethod) -> u16 {
     let better = verdicts
         .iter()
         .filter(|m| !m.usable && m.worth > chosen.worth && m.flags & XCOPY_METHOD_BY_NAME == 0)
-        .max_by_key(|m| m.worth);
+        .min_by_key(|m| route::telling(m));
     match better {
         Some(method) => method.reason,
         None if chosen.plugin.is_none() && !verdicts.iter().any(|m| m.plugin.is_some()) => {

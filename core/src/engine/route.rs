@@ -142,6 +142,13 @@ pub fn sort(methods: &mut [RouteMethod]) {
     methods.sort_by_key(|m| (!m.usable, std::cmp::Reverse(m.worth)));
 }
 
+/// Order of refusals by what they tell: that a method is for other devices tells
+/// least, then the better method's tells most.
+pub fn telling(method: &RouteMethod) -> (bool, std::cmp::Reverse<u32>) {
+    let elsewhere = method.reason == XCOPY_REASON_WRONG_DEVICE;
+    (elsewhere, std::cmp::Reverse(method.worth))
+}
+
 /// Whether a plugin could have anything to say on a pair: it opens both ends, or
 /// one end is its own.
 pub fn concerns(

@@ -3,6 +3,7 @@
 use super::dispatch::lacks_feature;
 use super::pairs::{BoundMethod, Pair};
 use super::queue::Queue;
+use super::route::telling;
 use super::slot::Slot;
 use crate::plugin::{fixed_mask, worth_of};
 use xcopy_abi::*;
@@ -40,7 +41,8 @@ impl Queue {
             .verdicts
             .iter()
             .filter(|v| v.plugin.is_some() && has(v.id));
-        if let Some(refused) = ours.clone().find(|v| !v.usable) {
+        let refused = ours.clone().filter(|v| !v.usable);
+        if let Some(refused) = refused.min_by_key(|v| telling(v)) {
             return refused.reason;
         }
         if ours.clone().any(|v| lacks_feature(slot, v.flags)) {
@@ -90,7 +92,8 @@ impl Queue {
             .verdicts
             .iter()
             .filter(|v| !v.usable && v.worth > worth);
-        if let Some(named) = refused.clone().find(|v| has(v.id)) {
+        let named = refused.clone().filter(|v| has(v.id));
+        if let Some(named) = named.min_by_key(|v| telling(v)) {
             named.reason
         } else if unserved(slot, pair).any(|id| worth_of(id) > worth) {
             XCOPY_REASON_NO_PLUGIN

@@ -110,6 +110,28 @@ fn a_report_lists_what_the_mask_names() {
 }
 
 #[test]
+fn a_method_for_other_devices_tells_least() {
+    for model in MODELS {
+        let mut f = Fixture::new(model);
+        let told = XCOPY_REASON_CROSS_DEVICE;
+        f.script
+            .set_up(|s| s.refuse = [XCOPY_REASON_WRONG_DEVICE, told]);
+        let (a, b) = (f.method('a'), f.method('b'));
+        for mask in [0, 1 << a | 1 << b | 1 << HOST] {
+            let done = f.copy(range(0, 0, PIECE), |r| r.methods = mask).done;
+            assert_eq!((done.method, done.reason), (HOST, told), "{model:?} {mask}");
+            let done = f
+                .copy(range(0, 0, PIECE), |r| {
+                    (r.methods, r.flags) = (mask, XCOPY_REQ_NO_FALLBACK);
+                })
+                .done;
+            assert_eq!((done.res, done.reason), (-libc::ENOTSUP, told), "{model:?}");
+        }
+        f.finish();
+    }
+}
+
+#[test]
 fn a_mask_names_methods_only() {
     for model in MODELS {
         let mut f = Fixture::new(model);

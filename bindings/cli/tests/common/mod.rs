@@ -134,3 +134,29 @@ pub fn check_report(report: &Value) {
         );
     }
 }
+
+/// A loop device over an image; detached when dropped.
+pub struct Loop(pub String);
+
+impl Loop {
+    /// None, said aloud, where loop devices cannot be made.
+    pub fn over(image: &std::path::Path) -> Option<Self> {
+        let made = Command::new("losetup")
+            .args(["--find", "--show"])
+            .arg(image)
+            .output();
+        match made {
+            Ok(output) if output.status.success() => Some(Loop(out(&output).trim().to_owned())),
+            _ => {
+                eprintln!("SKIP: no loop device: run as root with losetup and free loop devices");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["--detach", &self.0]).status();
+    }
+}
