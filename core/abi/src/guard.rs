@@ -11,11 +11,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// panics would get past the guard.
 #[inline]
 pub fn guard<T>(on_panic: T, body: impl FnOnce() -> T) -> T {
+    guard_or(|| on_panic, body)
+}
+
+/// Runs `body` and answers what it returns, or what `on_panic` does if it panics.
+#[inline]
+pub fn guard_or<T>(on_panic: impl FnOnce() -> T, body: impl FnOnce() -> T) -> T {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(value) => value,
         Err(payload) => {
             core::mem::forget(payload);
-            on_panic
+            on_panic()
         }
     }
 }

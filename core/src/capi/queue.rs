@@ -3,22 +3,22 @@
 use super::context::context_of;
 use super::{call, call_shielded, give, null, take_options, xcopy_context};
 use crate::engine::shared::QueueShared;
-use crate::engine::{Context, Queue, queue};
+use crate::engine::{Context, Latch, Queue, Shut, context::forked, queue};
 use crate::error::{Error, Result};
 use core::ffi::c_int;
 use std::cell::UnsafeCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use xcopy_abi::*;
 
 /// Where requests go in and completions come out. Opaque. One thread at a time
 /// owns a queue and makes the calls that have no other word about threads; an
 /// idle queue may change its owner.
 pub struct xcopy_queue {
-    pub(super) context: Arc<Context>,
+    pub(super) latch: Latch,
     pub(super) shared: Arc<QueueShared>,
+    pub(super) context: Arc<Context>,
     pub(super) owner: UnsafeCell<Queue>,
-    entered: AtomicBool,
     fd: c_int,
 }
 
@@ -48,47 +48,52 @@ pub(super) unsafe fn as_owner<T>(
 }
 
 /// Begins one of the owner's calls. Two at once are a bug of the caller's; most
-/// are seen here, by a plain load and store so that the check costs nothing.
+/// are seen here.
 ///
 /// # Safety
 /// As for `queue_of`.
-#[inline(always)]
 pub(super) unsafe fn enter<'a>(queue: *const xcopy_queue) -> Result<Entered<'a>> {
     // SAFETY: the caller's word.
     let queue = unsafe { queue_of(queue) }?;
-    if queue.entered.load(Ordering::Relaxed) {
-        return Err(entered());
-    }
-    queue.entered.store(true, Ordering::Relaxed);
-    Ok(Entered(queue))
+    Entered::new(queue).ok_or_else(|| match queue.latch.why() {
+        Shut::Entered => Error::new(
+            libc::EBUSY,
+            "another call of this queue is running: one thread owns a queue, one call at a time",
+        ),
+        Shut::Forked => forked(),
+    })
 }
 
 /// A call of the owner's under way; it is over when this is dropped.
 pub(super) struct Entered<'a>(&'a xcopy_queue);
 
-impl Entered<'_> {
+impl<'a> Entered<'a> {
+    /// Begins a call, unless one is under way or this is a forked child.
+    #[inline(always)]
+    pub(super) fn new(queue: &'a xcopy_queue) -> Option<Entered<'a>> {
+        queue.latch.enter().then_some(Entered(queue))
+    }
+
     /// The owner side.
     #[inline]
     pub(super) fn owner(&mut self) -> &mut Queue {
         // SAFETY: one thread owns the queue and is in one call at a time, by the
-        // contract of xcopy_queue, and `entered` refuses re-entry from a callback.
+        // contract of xcopy_queue, and the latch refuses re-entry from a callback.
         unsafe { &mut *self.0.owner.get() }
+    }
+
+    /// The side that other threads use too.
+    #[inline(always)]
+    pub(super) fn shared(&self) -> &QueueShared {
+        &self.0.shared
     }
 }
 
 impl Drop for Entered<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        self.0.entered.store(false, Ordering::Relaxed);
+        self.0.latch.leave();
     }
-}
-
-#[cold]
-fn entered() -> Error {
-    Error::new(
-        libc::EBUSY,
-        "another call of this queue is running: one thread owns a queue, one call at a time",
-    )
 }
 
 /// Fills options with their defaults: 256 requests, as many commands, size and
@@ -133,13 +138,14 @@ pub unsafe extern "C" fn xcopy_queue_create(
                 take_options(options, queue::default_options(), "options")?,
             )
         };
+        let latch = Latch::new()?;
         let owner = Queue::new(context.clone(), options)?;
         *place = Box::into_raw(Box::new(xcopy_queue {
-            context: context.clone(),
+            latch,
             shared: owner.shared().clone(),
+            context: context.clone(),
             fd: owner.fd(),
             owner: UnsafeCell::new(owner),
-            entered: AtomicBool::new(false),
         }));
         Ok(0)
     })
@@ -249,7 +255,7 @@ pub unsafe extern "C" fn xcopy_queue_drain(queue: *mut xcopy_queue) -> c_int {
     call(|| {
         // SAFETY: the caller's pointer; see above.
         let queue = unsafe { queue_of(queue) }?;
-        queue.shared.draining.store(true, Ordering::SeqCst);
+        queue.shared.drain();
         Ok(queue.shared.in_flight.load(Ordering::SeqCst) as c_int)
     })
 }

@@ -3,7 +3,6 @@
 use super::error::{refuse, remember};
 use super::queue::{Entered, enter, queue_of, xcopy_queue};
 use super::{CancelShield, call, give, null, panicked};
-use crate::engine::Queue;
 use crate::error::Error;
 use core::ffi::c_int;
 use std::sync::atomic::Ordering;
@@ -35,26 +34,71 @@ pub unsafe extern "C" fn xcopy_submit(
     stride: usize,
     n: u32,
 ) -> c_int {
-    count(
+    xcopy_abi::guard::guard_or(
+        || refuse(panicked()),
         || {
-            if n > i32::MAX as u32 {
-                return Err(Error::new(libc::EINVAL, "n is larger than 2,147,483,647"));
+            // SAFETY: the caller's pointer; see above.
+            let entered = match unsafe { queue.as_ref() } {
+                Some(queue) if is_plain::<xcopy_request>(requests, stride, n) => {
+                    Entered::new(queue)
+                }
+                _ => None,
+            };
+            let Some(mut entered) = entered else {
+                // SAFETY: the caller's pointers; see above.
+                return unsafe { submit_checked(queue, requests, stride, n) };
+            };
+            // SAFETY: the caller's array, and the queue's owner.
+            let done = unsafe { entered.shared().submit(requests, n) };
+            if done < n {
+                // SAFETY: as above.
+                return unsafe { submit_rest(entered, requests, stride, n, done) };
             }
-            check_array(
-                requests.cast(),
-                stride,
-                size_of::<xcopy_request>(),
-                n,
-                "requests",
-            )?;
-            // SAFETY: the caller's pointers; see above.
-            unsafe { enter(queue) }
-        },
-        |owner, error| {
-            // SAFETY: as above, and the array was checked.
-            unsafe { owner.submit(requests.cast(), stride, n, error) }
+            if !entered.shared().is_plain() {
+                entered.owner().after_submit();
+            }
+            n as c_int
         },
     )
+}
+
+/// A submit of which something has to be refused, or looked at longer.
+#[cold]
+unsafe fn submit_checked(
+    queue: *mut xcopy_queue,
+    requests: *const xcopy_request,
+    stride: usize,
+    n: u32,
+) -> c_int {
+    let check = || {
+        if n > i32::MAX as u32 {
+            return Err(Error::new(libc::EINVAL, "n is larger than 2,147,483,647"));
+        }
+        check_array(requests, stride, n, "requests")?;
+        // SAFETY: the caller's pointer.
+        unsafe { enter(queue) }
+    };
+    match check() {
+        // SAFETY: the caller's array, checked.
+        Ok(entered) => unsafe { submit_rest(entered, requests, stride, n, 0) },
+        Err(error) => refuse(error),
+    }
+}
+
+/// The rest of a submit that took `done` requests so far.
+#[cold]
+unsafe fn submit_rest(
+    mut entered: Entered<'_>,
+    requests: *const xcopy_request,
+    stride: usize,
+    n: u32,
+    done: u32,
+) -> c_int {
+    let mut error = None;
+    let owner = entered.owner();
+    // SAFETY: the caller's array, checked.
+    let done = unsafe { owner.submit(requests.cast(), stride, n, done, &mut error) };
+    answer(done, error)
 }
 
 /// Takes completions, waiting for them if asked to.
@@ -78,73 +122,103 @@ pub unsafe extern "C" fn xcopy_poll(
     max: u32,
     timeout_ns: i64,
 ) -> c_int {
+    xcopy_abi::guard::guard_or(
+        || refuse(panicked()),
+        || {
+            let waits = min != 0 && timeout_ns != 0;
+            // SAFETY: the caller's pointer; see above.
+            let entered = match unsafe { queue.as_ref() } {
+                Some(queue) if !waits && is_plain::<xcopy_completion>(completions, stride, max) => {
+                    Entered::new(queue)
+                }
+                _ => None,
+            };
+            let Some(entered) = entered else {
+                // SAFETY: the caller's pointers; see above.
+                return unsafe { poll_checked(queue, completions, stride, min, max, timeout_ns) };
+            };
+            // SAFETY: the caller's array, and the queue's owner.
+            let glance = unsafe { entered.shared().glance(completions, max) };
+            if !glance.all {
+                // SAFETY: as above.
+                return unsafe { poll_rest(entered, completions, max, glance.taken) };
+            }
+            glance.taken as c_int
+        },
+    )
+}
+
+/// A poll that may wait, or of which something has to be refused.
+#[cold]
+unsafe fn poll_checked(
+    queue: *mut xcopy_queue,
+    completions: *mut xcopy_completion,
+    stride: usize,
+    min: u32,
+    max: u32,
+    timeout_ns: i64,
+) -> c_int {
     let max = max.min(i32::MAX as u32);
     // A wait may run long, and a plugin's poll may be a cancellation point.
-    let shield = (min > 0 && timeout_ns != 0).then(CancelShield::new);
-    let taken = count(
-        || {
-            check_array(
-                completions.cast(),
-                stride,
-                size_of::<xcopy_completion>(),
-                max,
-                "completions",
-            )?;
-            // SAFETY: the caller's pointer; see above.
-            unsafe { enter(queue) }
-        },
-        |owner, error| {
-            // SAFETY: as above, and the array was checked.
-            unsafe { owner.poll(completions.cast(), stride, min, max, timeout_ns, error) }
-        },
-    );
-    drop(shield);
-    taken
-}
-
-/// Runs a call that counts what it did. Errors go by the side: a `Result` that
-/// is handed up through memory costs more than the rest of a short call.
-#[inline(always)]
-fn count<'a>(
-    check: impl FnOnce() -> crate::error::Result<Entered<'a>>,
-    body: impl FnOnce(&mut Queue, &mut Option<Error>) -> u32,
-) -> c_int {
-    const PANICKED: u32 = u32::MAX;
+    let _shield = (min > 0 && timeout_ns != 0).then(CancelShield::new);
     let mut error = None;
-    let done = xcopy_abi::guard::guard(PANICKED, || match check() {
-        Ok(mut entered) => body(entered.owner(), &mut error),
-        Err(refused) => {
-            error = Some(refused);
-            0
+    // SAFETY: the caller's pointer.
+    let entered =
+        check_array(completions, stride, max, "completions").and_then(|()| unsafe { enter(queue) });
+    match entered {
+        Ok(mut entered) => {
+            let owner = entered.owner();
+            // SAFETY: the caller's array, checked.
+            let taken =
+                unsafe { owner.poll(completions.cast(), stride, min, max, timeout_ns, &mut error) };
+            answer(taken, error)
         }
-    });
-    if error.is_none() && done != PANICKED {
-        return done as c_int;
+        Err(error) => refuse(error),
     }
-    stopped(done, error)
 }
 
-/// The answer of a call that could not do all.
+/// The rest of a poll without a wait that took `taken` completions so far.
 #[cold]
-fn stopped(done: u32, error: Option<Error>) -> c_int {
+unsafe fn poll_rest(
+    mut entered: Entered<'_>,
+    completions: *mut xcopy_completion,
+    max: u32,
+    taken: u32,
+) -> c_int {
+    let stride = size_of::<xcopy_completion>();
+    let mut error = None;
+    // SAFETY: the places after those that were filled.
+    let more = unsafe {
+        let rest = completions.add(taken as usize);
+        let owner = entered.owner();
+        owner.poll(rest.cast(), stride, 0, max - taken, 0, &mut error)
+    };
+    answer(taken + more, error)
+}
+
+/// The answer of a call that did so much.
+fn answer(done: u32, error: Option<Error>) -> c_int {
     match error {
-        Some(error) if (1..=i32::MAX as u32).contains(&done) => {
+        Some(error) if done > 0 => {
             remember(&error);
             done as c_int
         }
         Some(error) => refuse(error),
-        None => refuse(panicked()),
+        None => done as c_int,
     }
 }
 
-#[inline]
-fn check_array(
-    array: *const u8,
-    stride: usize,
-    least: usize,
-    n: u32,
-    what: &str,
-) -> crate::error::Result<()> {
+/// Whether an array is as most are: our own size of its items, aligned, not empty.
+#[inline(always)]
+fn is_plain<T>(array: *const T, stride: usize, n: u32) -> bool {
+    stride == size_of::<T>()
+        && !array.is_null()
+        && array.addr().is_multiple_of(8)
+        && (1..=i32::MAX as u32).contains(&n)
+}
+
+fn check_array<T>(array: *const T, stride: usize, n: u32, what: &str) -> crate::error::Result<()> {
+    let least = size_of::<T>();
     if n == 0 {
         return Ok(());
     }

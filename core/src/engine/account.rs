@@ -94,7 +94,7 @@ impl Queue {
     fn earliest_in_flight(&self, index: u32) -> u64 {
         let mut earliest = self.slots[index as usize].cursor.position;
         for cell in &self.shared.cells {
-            let errand = cell.errand.get();
+            let errand = cell.errand();
             let control = matches!(
                 errand.purpose,
                 Purpose::Open | Purpose::Probe | Purpose::Close
@@ -119,8 +119,7 @@ impl Queue {
         } else {
             self.take_slowly(index)
         };
-        // SAFETY: the owner's, borrowed for this statement.
-        unsafe { (*self.shared.straight()).places.put(completion) };
+        self.shared.straight().places.put(completion);
     }
 
     #[cold]

@@ -104,6 +104,7 @@ impl Queue {
             return Err(Error::new(libc::EBADF, "the device was closed"));
         }
         self.free_slots.pop();
+        self.shared.straight().count_other();
         let mut slot = slot;
         slot.total = total;
         if request.timeout_ms != 0 {

@@ -112,7 +112,7 @@ impl Queue {
 
     /// Whether something waited for a free command, and there is one.
     pub(super) fn can_pay(&self) -> bool {
-        !self.owed.is_empty() && (!self.free_cells.is_empty() || self.twins() > 0)
+        !self.owed.is_empty() && (!self.free_cells.is_empty() || self.has_twins())
     }
 
     fn affine_device(
@@ -316,7 +316,7 @@ impl Queue {
         };
         let cookie = self.shared.launch(cell_index);
         let cell = &self.shared.cells[cell_index as usize];
-        cell.errand.set(Errand {
+        cell.set_errand(Errand {
             slot: command.subject,
             plugin: command.plugin,
             method: 0,
@@ -324,7 +324,7 @@ impl Queue {
             ranges: 0,
             start: Cursor::default(),
         });
-        let plugin = &mut self.plugins[command.plugin as usize];
+        let plugin = &self.plugins[command.plugin as usize];
         // SAFETY: the cell was free, so only this thread touches it.
         unsafe {
             *cell.cmd.get() = xcopy_cmd {
@@ -348,9 +348,8 @@ impl Queue {
                 private_data: plugin.private_of(cell_index),
             };
         }
-        plugin.flying += 1;
-        self.flying += 1;
-        plugin.stage(cell.cmd.get());
+        plugin.host().took_off();
+        plugin.host().stage(cell.cmd.get());
     }
 
     /// Has the plugin close a device, unless a judgement under way names it: the

@@ -136,7 +136,7 @@ impl Queue {
     ) -> Tried {
         let Some(buffer) = self.context.buffers.take(step.bytes as usize) else {
             self.put_back(index, step.start, step.start.position + step.bytes, false);
-            return if self.flying > 0 {
+            return if self.has_flying() {
                 Tried::Blocked
             } else {
                 self.no_memory(index)
@@ -318,7 +318,7 @@ impl Queue {
             return Tried::Failed;
         }
         let Some(mut buffer) = self.context.buffers.take(step.bytes as usize) else {
-            return if self.flying > 0 {
+            return if self.has_flying() {
                 Tried::Blocked
             } else {
                 self.no_memory(index)

@@ -124,7 +124,7 @@ impl Queue {
         if !self.ring.as_mut().is_some_and(|ring| ring.start(copy)) {
             self.shared.land(cell_index);
             self.put_back(index, step.start, step.start.position + step.bytes, false);
-            return if self.flying > 0 {
+            return if self.has_flying() {
                 Tried::Blocked
             } else {
                 self.no_memory(index)
@@ -132,6 +132,7 @@ impl Queue {
         }
         self.free_cells.pop();
         self.count_command(index);
+        self.flying += 1;
         self.count_large(index, chosen, large);
         let slot = &mut self.slots[index as usize];
         slot.untouched = slot.untouched.max(step.start.position + step.bytes);
@@ -140,7 +141,7 @@ impl Queue {
         }
         let cell = &self.shared.cells[cell_index as usize];
         cell.stop.store(false, Ordering::Relaxed);
-        cell.errand.set(Errand {
+        cell.set_errand(Errand {
             slot: index,
             plugin: NO_PLUGIN,
             method: chosen as u32,
@@ -173,8 +174,8 @@ impl Queue {
         });
         if let Some(cell) = cell_index.and_then(|at| self.shared.cells.get(at as usize)) {
             // The owner's: whatever thread ends the command does not look at it.
-            let errand = cell.errand.get();
-            cell.errand.set(Errand {
+            let errand = cell.errand();
+            cell.set_errand(Errand {
                 ranges: count,
                 ..errand
             });

@@ -66,7 +66,7 @@ impl Setup {
         let mut error = None;
         let request = std::ptr::from_ref(&self.request).cast();
         // SAFETY: one request of 64 bytes.
-        let n = unsafe { self.queue.submit(request, 64, 1, &mut error) };
+        let n = unsafe { self.queue.submit(request, 64, 1, 0, &mut error) };
         assert_eq!(n, 1, "{error:?}");
     }
 

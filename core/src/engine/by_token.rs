@@ -119,7 +119,7 @@ impl Queue {
                     &mut self.pairs[self.slots[index as usize].pair as usize].methods[chosen];
                 method.in_flight -= 1;
                 self.put_back(index, step.start, step.start.position + step.bytes, false);
-                return if self.flying > 0 {
+                return if self.has_flying() {
                     Tried::Blocked
                 } else {
                     self.no_memory(index)

@@ -1,19 +1,22 @@
 //! Command cells: what a backend sees of a command, what its owner keeps beside
 //! it, and the word by which an answer is matched to it.
 
+use super::shared::SlotFace;
+use super::way::Way;
 use crate::plan::Cursor;
 use std::cell::{Cell, UnsafeCell};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use xcopy_abi::*;
 
-/// Bit of a state: nobody uses the command. Beside it and `DONE` the state is the
-/// command's cookie, so that one comparison tells whether an answer is to it. No
-/// cookie that was checked to name a cell has either bit.
-const FREE: u64 = 1 << 30;
-/// Bit of a state: its result is written and on the way to the owner.
-const DONE: u64 = 1 << 31;
-/// What the generation in a cookie's high half advances by.
-const GENERATION: u64 = 1 << 32;
+/// Bit of a state: its result is written and on the way to the owner. Beside it
+/// and `FREE` the state is the command's cookie, so that one comparison tells
+/// whether an answer is to it. No cookie that was checked to name a cell has
+/// either bit.
+const DONE: u64 = 1 << 30;
+/// Bit of a state: nobody uses the command. Added once more it vanishes and
+/// counts the generation, the cookie's high half, up.
+const FREE: u64 = 1 << 31;
 
 /// What a command is for, so that its end is understood.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,23 +59,6 @@ pub struct Errand {
 /// `Errand.plugin` of a command that the pool carries out.
 pub const NO_PLUGIN: u32 = u32::MAX;
 
-/// What the owner knows of a command that goes the straight way, in the line of
-/// the cell's state. The slot of its request holds nothing yet.
-#[derive(Clone, Copy)]
-pub struct Ticket {
-    /// Bytes of the request.
-    pub total: u64,
-    /// Index of the pair.
-    pub pair: u32,
-    /// Index of the request's slot, reserved.
-    pub slot: u16,
-    /// Index of the plugin queue, or `NO_WAY` of a command that goes another way.
-    pub plugin: u16,
-}
-
-/// `Ticket.plugin` of a command that does not go the straight way.
-pub const NO_WAY: u16 = u16::MAX;
-
 /// The part of a result that outlives the plugin's call.
 #[derive(Clone, Copy, Default)]
 pub struct Answer {
@@ -100,38 +86,62 @@ pub struct Answer {
     pub sense_len: u32,
 }
 
-/// A command: what the backend sees, and what the owner keeps beside it.
+/// A command: what the backend sees, and what the owner keeps beside it. Who
+/// completes it from another thread touches the first two lines and `end`, and
+/// the owner writes nothing else there while it flies.
 #[repr(C, align(64))]
 pub struct CommandCell {
     /// What the backend sees. First, so that its address is the cell's.
     pub cmd: UnsafeCell<xcopy_cmd>,
     state: AtomicU64,
-    ticket: UnsafeCell<Ticket>,
+    /// On the straight way: bytes of the request; the owner's.
+    pub total: Cell<u64>,
+    way: Cell<*const Way>,
     /// Room for the range of a command that has one.
     pub range: UnsafeCell<xcopy_range>,
-    /// XCOPY_REQ_ flags and methods of a request on the straight way.
-    pub request: Cell<(u32, u32)>,
-    /// The owner's.
-    pub errand: Cell<Errand>,
-    pub(super) answer: UnsafeCell<Answer>,
+    /// On the straight way: XCOPY_REQ_ flags of the request, in the high half.
+    pub words: Cell<u64>,
+    /// On the straight way: the methods that the request named.
+    pub methods: Cell<u32>,
+    /// A twin's slot.
+    pub slot: Cell<u32>,
+    /// The public words of that slot.
+    pub face: Cell<*const SlotFace>,
+    /// The next free twin.
+    pub next: Cell<*const CommandCell>,
     /// Asks work on the pool to end early.
     pub stop: AtomicBool,
+    end: End,
+    errand: Cell<Errand>,
+}
+
+/// What the end of a command needs besides its state.
+#[repr(C, align(64))]
+struct End {
+    /// Index of the plugin queue whose answer counts.
+    plugin: AtomicU32,
+    answer: UnsafeCell<Answer>,
 }
 
 impl CommandCell {
-    /// A free cell.
-    pub fn new(index: u32) -> CommandCell {
+    /// A free cell; `off` is the way of those that are not straight.
+    pub fn new(index: u32, off: *const Way) -> CommandCell {
         CommandCell {
             cmd: UnsafeCell::new(CommandCell::no_command()),
             state: AtomicU64::new(u64::from(index) | FREE),
-            ticket: UnsafeCell::new(Ticket {
-                total: 0,
-                pair: 0,
-                slot: 0,
-                plugin: NO_WAY,
-            }),
+            total: Cell::new(0),
+            way: Cell::new(off),
             range: UnsafeCell::new(xcopy_range::default()),
-            request: Cell::new((0, 0)),
+            words: Cell::new(0),
+            methods: Cell::new(0),
+            slot: Cell::new(0),
+            face: Cell::new(ptr::null()),
+            next: Cell::new(ptr::null()),
+            stop: AtomicBool::new(false),
+            end: End {
+                plugin: AtomicU32::new(NO_PLUGIN),
+                answer: UnsafeCell::new(Answer::default()),
+            },
             errand: Cell::new(Errand {
                 slot: 0,
                 plugin: NO_PLUGIN,
@@ -140,16 +150,19 @@ impl CommandCell {
                 ranges: 0,
                 start: Cursor::default(),
             }),
-            answer: UnsafeCell::new(Answer::default()),
-            stop: AtomicBool::new(false),
         }
+    }
+
+    /// Its index.
+    #[inline(always)]
+    pub fn index(&self) -> u32 {
+        (self.state.load(Ordering::Relaxed) & (DONE - 1)) as u32
     }
 
     /// Gives the free command to a backend; its cookie.
     #[inline(always)]
     pub fn launch(&self) -> u64 {
-        let state = self.state.load(Ordering::Relaxed);
-        let cookie = (state & !(FREE | DONE)).wrapping_add(GENERATION);
+        let cookie = self.state.load(Ordering::Relaxed).wrapping_add(FREE);
         self.state.store(cookie, Ordering::Release);
         cookie
     }
@@ -183,6 +196,12 @@ impl CommandCell {
         self.state.load(Ordering::Acquire) & FREE == 0
     }
 
+    /// Whether this plugin queue has, or had last, the command; any thread.
+    #[inline(always)]
+    pub fn is_of(&self, plugin: u32) -> bool {
+        self.end.plugin.load(Ordering::Relaxed) == plugin
+    }
+
     /// Ends the command; false if another did. Any thread.
     #[inline]
     pub fn claim(&self, cookie: u64) -> bool {
@@ -198,38 +217,43 @@ impl CommandCell {
         self.state.store(cookie | DONE, Ordering::Relaxed);
     }
 
-    /// What the owner knows of the command; the owner only, while it ends.
+    /// Where the answer goes; whoever ended the command, until it is delivered,
+    /// and then the owner.
+    #[inline(always)]
+    pub fn answer(&self) -> *mut Answer {
+        self.end.answer.get()
+    }
+
+    /// What the owner knows of the command; the owner only.
+    #[inline(always)]
+    pub fn errand(&self) -> Errand {
+        self.errand.get()
+    }
+
+    /// Says what the command is for; the owner only, before a backend has it.
     #[inline]
-    pub fn errand(&self) -> &Errand {
-        // SAFETY: only the owner's thread sets it, and not between the end of a
-        // command and its next use, for which this is read.
-        unsafe { &*self.errand.as_ptr() }
+    pub fn set_errand(&self, errand: Errand) {
+        self.end.plugin.store(errand.plugin, Ordering::Relaxed);
+        self.errand.set(errand);
     }
 
-    /// Place of the ticket; the owner's.
+    /// Its way, of the straight ones or of none; the owner only.
     #[inline(always)]
-    pub fn ticket(&self) -> *mut Ticket {
-        self.ticket.get()
+    pub fn way(&self) -> *const Way {
+        self.way.get()
     }
 
-    /// Whether the command goes, or went, the straight way; the owner only.
+    /// Sends the command this way; the owner only.
     #[inline(always)]
-    pub fn is_straight(&self) -> bool {
-        // SAFETY: a place that only the owner's thread touches.
-        unsafe { (*self.ticket.get()).plugin != NO_WAY }
-    }
-
-    /// Takes the command off the straight way; the owner only.
-    pub fn turn_off(&self) {
-        // SAFETY: as above.
-        unsafe { (*self.ticket.get()).plugin = NO_WAY };
+    pub fn set_way(&self, way: *const Way) {
+        self.way.set(way);
     }
 
     /// Whether the answer of a command that ended is that all of `total` bytes
     /// were copied as expected; the owner only.
     #[inline]
     pub fn ended_well(&self, total: u64) -> bool {
-        let answer = self.answer.get();
+        let answer = self.answer();
         // SAFETY: as in `QueueShared::answer`.
         let (status, flags, bytes) =
             unsafe { ((*answer).status, (*answer).flags, (*answer).bytes) };
@@ -261,5 +285,7 @@ impl CommandCell {
     }
 }
 
-// What the straight way's end looks at is one line of the cell.
+// A good end looks at the second line of a cell and writes the fourth, or, on the
+// owner's thread, looks at the third.
 const _: () = assert!(std::mem::offset_of!(CommandCell, range) == 128);
+const _: () = assert!(std::mem::offset_of!(CommandCell, end) == 192);

@@ -1,7 +1,7 @@
 //! The context: options, plugins, devices, tokens, the pool, and what is known
 //! of pairs. Shared by all queues and threads.
 
-use super::devices::{Device, Origin, PluginHandle, Table};
+use super::devices::{Device, Origin, PluginHandle, Table, changed};
 use super::fork::ForkGuard;
 use super::gate::Gate;
 use super::memory::PairMemory;
@@ -439,6 +439,7 @@ impl Context {
     /// Makes queues look at their routes again.
     pub fn new_epoch(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
+        changed();
     }
 
     /// The route of a pair, from the cache if it is still good.

@@ -58,7 +58,9 @@ pub fn changes() -> u64 {
     CHANGES.0.load(Ordering::Acquire)
 }
 
-fn changed() {
+/// Counts a change. Of a queue or a context too, when its next submit has to look
+/// at more than its request.
+pub(super) fn changed() {
     CHANGES.0.fetch_add(1, Ordering::SeqCst);
 }
 

@@ -1,14 +1,18 @@
 //! The engine: the life of a request.
 //!
-//! `admit` validates it and reserves its completion's place; `bind` finds the
-//! methods of its pair (`affine` where plugins are bound to the queue's thread); `dispatch` cuts it into commands, which `orders` gives to
-//! plugins, `by_host` to the pool, `by_ring` to the
-//! queue's io_uring, and `by_token` makes of tokens; `settle` takes
-//! their ends, `failure` retries and falls back; `straight` is the short way of what
-//! one polled command can do; `durable` flushes; `account` says the truth about what was done, `why` what was not;
-//! `control` is what interrupts. `queue` holds it together for the owner's
-//! thread, `shared` is what other threads see of it, `context` what all queues
-//! share.
+//! `submit` takes it; `admit` validates it and reserves its completion's place;
+//! `bind` finds the methods of its pair (`affine` where plugins are bound to the
+//! queue's thread); `dispatch` cuts it into commands, which
+//! `orders` gives to plugins, `by_host` to the pool, `by_ring` to the queue's
+//! io_uring, and `by_token` makes of tokens; `settle` takes their ends, `failure`
+//! retries and falls back; `straight` is the short way of what one polled command
+//! can do, `way` what it knows of a pair, `landing` its end; `durable` flushes;
+//! `account` says the truth about what was done, `why` what was not; `control` is
+//! what interrupts;
+//! `poll` hands the completions out, to the caller's `places`, and `wait` sleeps.
+//! `queue` holds it together for the owner's thread, `shared` is what other threads
+//! see of it, `plugin_queue` and `host_queue` are its two sides to a plugin,
+//! `context` is what all queues share.
 
 mod account;
 mod admit;
@@ -31,10 +35,14 @@ mod durable;
 mod failure;
 mod fork;
 mod gate;
+mod host_queue;
+mod landing;
 mod memory;
 mod orders;
 mod pairs;
+mod places;
 mod plugin_queue;
+mod poll;
 mod pool;
 #[cfg(test)]
 mod pool_tests;
@@ -47,9 +55,12 @@ mod settle;
 pub mod shared;
 mod slot;
 mod straight;
+mod submit;
 pub mod tokens;
+mod wait;
 mod way;
 mod why;
 
 pub use context::Context;
+pub use fork::{Latch, Shut};
 pub use queue::Queue;

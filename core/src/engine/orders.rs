@@ -42,10 +42,11 @@ impl Queue {
             return;
         };
         self.count_command(index);
+        self.flying += 1;
         let cookie = self.shared.launch(cell_index);
         let cell = &self.shared.cells[cell_index as usize];
         cell.stop.store(false, Ordering::Relaxed);
-        cell.errand.set(Errand {
+        cell.set_errand(Errand {
             slot: index,
             plugin: NO_PLUGIN,
             method: chosen as u32,
@@ -81,7 +82,6 @@ impl Queue {
         let slot = &mut self.slots[index as usize];
         slot.in_flight += 1;
         slot.commands += 1;
-        self.flying += 1;
         let face = &self.shared.faces[index as usize];
         let method = face.commands.load(Ordering::Relaxed) >> 32;
         face.commands
@@ -99,7 +99,7 @@ impl Queue {
         let token = self.token_words(slot, &order);
         let cookie = self.shared.launch(cell_index);
         let cell = &self.shared.cells[cell_index as usize];
-        cell.errand.set(Errand {
+        cell.set_errand(Errand {
             slot: index,
             plugin: order.plugin,
             method: order.method,
@@ -107,7 +107,7 @@ impl Queue {
             ranges: order.nranges,
             start: order.start,
         });
-        let plugin = &mut self.plugins[order.plugin as usize];
+        let plugin = &self.plugins[order.plugin as usize];
         let mut flags = 0;
         let durable_alone = plugin.plugin.table().commands & XCOPY_CAN_FLUSH == 0;
         if slot.flags & XCOPY_REQ_DURABLE != 0 && durable_alone {
@@ -153,9 +153,9 @@ impl Queue {
             };
             cell.cmd.get()
         };
-        plugin.flying += 1;
+        plugin.host().took_off();
         if plugin.plugin.model() != XCOPY_MODEL_BLOCKING {
-            plugin.stage(command);
+            plugin.host().stage(command);
             return;
         }
         let (shared, owner, plugin) = (self.shared.clone(), plugin.plugin.clone(), order.plugin);

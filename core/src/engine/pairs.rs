@@ -142,23 +142,10 @@ pub enum Owed {
     Close(Arc<Device>),
 }
 
-/// Finds pairs by their handles: those used lately by one look, others by a hash
-/// table that allocates only when it grows.
+/// Finds pairs by their handles, by a hash table that allocates only when it grows.
+#[derive(Default)]
 pub struct PairIndex {
-    lately: Box<[(u64, u32); LATELY]>,
     table: HashMap<u64, u32, std::hash::BuildHasherDefault<Mix>>,
-}
-
-/// Places for pairs used lately, each for all pairs of one hash.
-const LATELY: usize = 512;
-
-impl Default for PairIndex {
-    fn default() -> PairIndex {
-        PairIndex {
-            lately: Box::new([(0, 0); LATELY]),
-            table: HashMap::default(),
-        }
-    }
 }
 
 /// Hash of a pair's handles: one multiplication, as handles are ours.
@@ -184,33 +171,10 @@ impl std::hash::Hasher for Mix {
 }
 
 impl PairIndex {
-    /// Both handles in one word.
-    #[inline]
+    /// Both handles in one word: the source in the low half.
+    #[inline(always)]
     pub fn word(src: u32, dst: u32) -> u64 {
-        u64::from(src) << 32 | u64::from(dst)
-    }
-
-    #[inline]
-    fn place(word: u64) -> usize {
-        (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - LATELY.ilog2())) as usize
-    }
-
-    /// The pair's index, to be found again at once. Word 0, of no pair that goes
-    /// the straight way, is never found.
-    #[inline]
-    pub fn find(&mut self, word: u64) -> Option<u32> {
-        let (known, index) = self.lately[Self::place(word) % LATELY];
-        if known == word && word != 0 {
-            return Some(index);
-        }
-        self.look_up(word)
-    }
-
-    #[cold]
-    fn look_up(&mut self, word: u64) -> Option<u32> {
-        let index = self.get(word)?;
-        self.lately[Self::place(word) % LATELY] = (word, index);
-        Some(index)
+        u64::from(src) | u64::from(dst) << 32
     }
 
     /// The pair's index.
@@ -221,14 +185,12 @@ impl PairIndex {
 
     /// Sets the pair's index.
     pub fn set(&mut self, word: u64, index: u32) {
-        self.lately[Self::place(word) % LATELY] = (0, 0);
         self.table.insert(word, index);
     }
 
     /// Forgets a pair.
     pub fn remove(&mut self, word: u64, index: u32) {
         if self.table.get(&word) == Some(&index) {
-            self.lately[Self::place(word) % LATELY] = (0, 0);
             self.table.remove(&word);
         }
     }

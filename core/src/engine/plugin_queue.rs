@@ -1,11 +1,10 @@
-//! One plugin's queue within a queue: its command memory, its batch of commands
-//! to submit, and its calls.
+//! One plugin's queue within a queue: its command memory and its calls.
 
-use super::shared::{HostQueue, QueueShared, add};
+use super::host_queue::HostQueue;
+use super::shared::{QueueShared, add};
 use crate::error::{Error, Result};
 use crate::plugin::Plugin;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use xcopy_abi::*;
@@ -86,16 +85,10 @@ impl Drop for Annex {
 pub struct PluginQueue {
     /// The plugin.
     pub plugin: Arc<Plugin>,
-    handle: *mut core::ffi::c_void,
     host: *mut HostQueue,
     annex: Annex,
-    /// Commands that the plugin has, or that wait in the batch.
-    pub flying: u32,
-    batch: Vec<*mut xcopy_cmd>,
     /// Its fd, once it was added to the queue's; UNASKED or MUTE.
     pub fd: i32,
-    submit: Option<unsafe extern "C" fn(*mut core::ffi::c_void, *const *mut xcopy_cmd, u32) -> i32>,
-    poll: Option<unsafe extern "C" fn(*mut core::ffi::c_void, u32) -> i32>,
 }
 
 impl PluginQueue {
@@ -116,15 +109,11 @@ impl PluginQueue {
         let annex = Annex::new(window, table.max_ranges, table.cmd_private)?;
         // A BLOCKING plugin has no queue that they could be called with.
         let queued = plugin.model() != XCOPY_MODEL_BLOCKING;
-        let (submit, poll) = (
+        let calls = (
             table.submit.filter(|_| queued),
             table.poll.filter(|_| queued),
         );
-        let host = Box::into_raw(Box::new(HostQueue {
-            shared: shared.clone(),
-            plugin: index,
-            landed: Cell::new(0),
-        }));
+        let host = Box::into_raw(Box::new(HostQueue::new(shared, index, calls)));
         let mut handle = std::ptr::null_mut();
         if queued {
             let options = xcopy_plugin_queue_options {
@@ -158,16 +147,16 @@ impl PluginQueue {
             }
         }
         add(&shared.stats.memory_bytes, annex.layout.size() as u64);
+        // SAFETY: made above; freed by `destroy`, with which the queue's life ends.
+        unsafe {
+            (*host).made(handle);
+            shared.straight().add_host(&*host);
+        }
         Ok(PluginQueue {
             plugin,
-            handle,
             host,
             annex,
-            flying: 0,
-            batch: Vec::with_capacity(window as usize),
             fd: Self::UNASKED,
-            submit,
-            poll,
         })
     }
 
@@ -182,73 +171,11 @@ impl PluginQueue {
         self.annex.private(index)
     }
 
-    /// Adds a command to the batch. Room was made for the whole window.
+    /// The core's side of it.
     #[inline(always)]
-    pub fn stage(&mut self, command: *mut xcopy_cmd) {
-        self.batch.push(command);
-    }
-
-    /// Whether commands wait to be taken by the plugin.
-    #[inline]
-    pub fn has_batch(&self) -> bool {
-        !self.batch.is_empty()
-    }
-
-    /// Offers the batch to the plugin. What it does not take stays, unless it
-    /// refuses for good: then `refused` gets the commands, with the errno.
-    pub fn flush(&mut self, shared: &QueueShared, mut refused: impl FnMut(*mut xcopy_cmd, i32)) {
-        let (Some(submit), n) = (self.submit, self.batch.len()) else {
-            return;
-        };
-        if n == 0 {
-            return;
-        }
-        // SAFETY: the handle is this queue's; the commands are stable core
-        // memory that nobody else touches while they fly.
-        let taken = unsafe { submit(self.handle, self.batch.as_ptr(), n as u32) };
-        match usize::try_from(taken) {
-            Ok(taken) if taken == n => self.batch.clear(),
-            Ok(taken) if taken < n => drop(self.batch.drain(..taken)),
-            Ok(_) => {
-                add(&shared.stats.plugin_faults, 1);
-                self.batch.clear();
-            }
-            Err(_) => {
-                if !matches!(
-                    -taken,
-                    libc::EAGAIN | libc::EBUSY | libc::EINTR | libc::ENOBUFS
-                ) {
-                    for command in self.batch.drain(..) {
-                        refused(command, taken);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Takes a command back that the plugin never saw; whether it was there.
-    pub fn unstage(&mut self, command: *mut xcopy_cmd) -> bool {
-        let before = self.batch.len();
-        self.batch.retain(|staged| *staged != command);
-        self.batch.len() != before
-    }
-
-    /// Counts the commands that ended at once since the last call; how many.
-    #[inline]
-    pub fn count_landed(&mut self) -> u32 {
-        // SAFETY: made in `new` and alive as long as `self`; the owner's thread.
-        let landed = unsafe { (*self.host).landed.take() };
-        self.flying -= landed;
-        landed
-    }
-
-    /// Advances the plugin.
-    #[inline]
-    pub fn poll(&self, max: u32) {
-        if let Some(poll) = self.poll {
-            // SAFETY: the handle is this queue's, and this is its owner's thread.
-            unsafe { poll(self.handle, max) };
-        }
+    pub fn host(&self) -> &HostQueue {
+        // SAFETY: made in `new` and alive as long as `self`.
+        unsafe { &*self.host }
     }
 
     /// Its pollable fd, or -1.
@@ -256,7 +183,7 @@ impl PluginQueue {
         match (self.plugin.model(), self.plugin.table().queue_fd) {
             (XCOPY_MODEL_BLOCKING, _) | (_, None) => -1,
             // SAFETY: as in `poll`.
-            (_, Some(queue_fd)) => unsafe { queue_fd(self.handle) },
+            (_, Some(queue_fd)) => unsafe { queue_fd(self.host().handle()) },
         }
     }
 
@@ -268,11 +195,11 @@ impl PluginQueue {
         }
         let busy = match self.plugin.table().arm {
             // SAFETY: as in `poll`.
-            Some(arm) => unsafe { arm(self.handle, u32::from(on)) == 1 },
+            Some(arm) => unsafe { arm(self.host().handle(), u32::from(on)) == 1 },
             None => false,
         };
         let mute = self.fd < 0 && self.plugin.model() != XCOPY_MODEL_THREADED;
-        on && self.flying > 0 && (busy || mute)
+        on && self.host().is_flying() && (busy || mute)
     }
 
     /// Asks a command to end early.
@@ -282,7 +209,7 @@ impl PluginQueue {
             self.plugin.model() == XCOPY_MODEL_BLOCKING,
         ) {
             // SAFETY: as in `poll`; the command flies in this queue.
-            unsafe { cancel(self.handle, command) };
+            unsafe { cancel(self.host().handle(), command) };
         }
     }
 
@@ -293,7 +220,7 @@ impl PluginQueue {
             self.plugin.model() == XCOPY_MODEL_BLOCKING,
         ) {
             // SAFETY: made in `new`, no command uses it, destroyed once.
-            unsafe { destroy(self.handle) };
+            unsafe { destroy(self.host().handle()) };
         }
         // SAFETY: made in `new`; the plugin must not use it after queue_destroy.
         drop(unsafe { Box::from_raw(self.host) });

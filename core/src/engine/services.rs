@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::devices::Device;
-use super::shared::HostQueue;
+use super::host_queue::HostQueue;
 use core::ffi::{c_char, c_void};
 use xcopy_abi::guard::guard;
 use xcopy_abi::*;
@@ -140,9 +140,8 @@ unsafe extern "C" fn complete_local(
         // SAFETY: as in `complete`.
         let host = unsafe { &*queue.cast::<HostQueue>() };
         if stride == size_of::<xcopy_result>() {
-            // SAFETY: the plugin's word: `n` results of our own size.
-            let results = unsafe { std::slice::from_raw_parts(results, n as usize) };
-            return host.shared.complete_local(host, results);
+            // SAFETY: the plugin's word: its owner's thread, `n` results of our size.
+            return unsafe { host.complete_local(results, n) };
         }
         for index in 0..n {
             // SAFETY: the plugin's word.

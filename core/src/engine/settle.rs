@@ -21,7 +21,7 @@ impl Queue {
         let Some(cell) = (unsafe { &*shared }).cells.get(cell_index as usize) else {
             return;
         };
-        if !cell.is_straight() || !self.end_straight(cell_index, cell) {
+        if !self.shared.straight().has(cell) || !self.end_straight(cell) {
             self.on_other_end(cell_index);
         }
     }
@@ -31,13 +31,13 @@ impl Queue {
     #[inline(never)]
     fn on_other_end(&mut self, cell_index: u32) {
         let shared = &self.shared;
-        let errand = shared.cells[cell_index as usize].errand.get();
+        let errand = shared.cells[cell_index as usize].errand();
         let answer = shared.answer(cell_index);
         shared.land(cell_index);
         self.free_cells.push(cell_index);
-        self.flying -= 1;
-        if errand.plugin != NO_PLUGIN {
-            self.plugins[errand.plugin as usize].flying -= 1;
+        match errand.plugin {
+            NO_PLUGIN => self.flying -= 1,
+            plugin => self.plugins[plugin as usize].host().landed(1),
         }
         self.on_end_slowly(cell_index, errand, answer);
     }
@@ -312,7 +312,7 @@ impl Queue {
         }
         let shared = self.shared.clone();
         for (at, cell) in shared.cells.iter().enumerate() {
-            let errand = cell.errand.get();
+            let errand = cell.errand();
             let control = matches!(
                 errand.purpose,
                 Purpose::Open | Purpose::Probe | Purpose::Close
@@ -324,8 +324,8 @@ impl Queue {
             if errand.plugin == NO_PLUGIN {
                 continue;
             }
-            let plugin = &mut self.plugins[errand.plugin as usize];
-            if plugin.unstage(cell.cmd.get()) {
+            let plugin = &self.plugins[errand.plugin as usize];
+            if plugin.host().unstage(cell.cmd.get()) {
                 // SAFETY: the plugin never saw it.
                 let cookie = unsafe { (*cell.cmd.get()).cookie };
                 let result = xcopy_result {
@@ -464,9 +464,10 @@ impl Queue {
         let left = count.load(Ordering::Relaxed) - 1;
         count.store(left, Ordering::Relaxed);
         self.shared.faces[index as usize].close_and_reset();
-        self.free_slots.push(index);
         std::sync::atomic::compiler_fence(Ordering::SeqCst);
-        if left == 0 && !super::admit::alive(pair) {
+        let closed = left == 0 && !super::admit::alive(pair);
+        self.free_slot(index);
+        if closed {
             self.last_use_ended(index);
         }
     }
@@ -491,9 +492,10 @@ impl Queue {
         let left = count.load(Ordering::Relaxed) - 1;
         count.store(left, Ordering::Relaxed);
         face.close_and_reset();
-        self.free_slots.push(index);
         std::sync::atomic::compiler_fence(Ordering::SeqCst);
-        if left == 0 && !super::admit::alive(pair) {
+        let closed = left == 0 && !super::admit::alive(pair);
+        self.free_slot(index);
+        if closed {
             self.last_use_ended(index);
         }
     }

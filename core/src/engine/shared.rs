@@ -4,13 +4,12 @@
 //! Everything else of a queue belongs to the owner alone (`queue.rs`).
 
 pub use super::cell::{Answer, CommandCell, Errand, NO_PLUGIN, Purpose};
-use super::devices::Device;
+use super::devices::{Device, changed};
 use super::ring::IndexRing;
 use super::route::Route;
-use super::straight::Straight;
+use super::straight::{ENDED, Straight};
 use crate::error::Result;
 use crate::queue::{Lane, Ringer};
-use std::cell::{Cell, UnsafeCell};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex};
@@ -142,16 +141,6 @@ pub fn add(counter: &AtomicU64, n: u64) {
     );
 }
 
-/// The core's side of one plugin queue: what `xcopy_host_queue` points to.
-pub struct HostQueue {
-    /// The queue.
-    pub shared: Arc<QueueShared>,
-    /// Index of the plugin queue in it.
-    pub plugin: u32,
-    /// Commands that ended at once and are not counted as landed yet; the owner's.
-    pub landed: Cell<u32>,
-}
-
 /// The shared side of a queue.
 pub struct QueueShared {
     /// Commands.
@@ -170,7 +159,7 @@ pub struct QueueShared {
     /// Commands that ended on the owner's thread, in order.
     ended: IndexRing,
     /// The straight way; the owner's.
-    straight: UnsafeCell<Straight>,
+    straight: Straight,
     /// Pairs in use.
     pub pairs: Mutex<Vec<Arc<PairCount>>>,
     /// Accepted and not yet taken.
@@ -181,11 +170,11 @@ pub struct QueueShared {
     pub stats: Stats,
 }
 
-// SAFETY: `cmd`, `answer` and `range` of a cell are written by one side at a
+// SAFETY: `cmd`, `range` and the answer of a cell are written by one side at a
 // time: the owner while the phase is not FLYING, whoever moved the phase from
 // FLYING to DONE until it is delivered through the lane. `ended`, `straight` and
-// the rest of a cell are touched by the owner's thread only (complete_on_owner is
-// documented so), but for `errand.plugin`, which is stable while a command flies.
+// the rest of a cell, but for its atomics, are touched by the owner's thread only
+// (complete_on_owner is documented so).
 unsafe impl Sync for QueueShared {}
 // SAFETY: as above; raw pointers in commands are opaque or core memory.
 unsafe impl Send for QueueShared {}
@@ -193,9 +182,10 @@ unsafe impl Send for QueueShared {}
 impl QueueShared {
     /// Shared state for `window` commands and `capacity` requests.
     pub fn new(capacity: u32, window: u32, ringer: Ringer) -> QueueShared {
-        let cells = (0..window).map(CommandCell::new).collect();
+        let straight = Straight::new();
+        let off = straight.off();
         QueueShared {
-            cells,
+            cells: (0..window).map(|at| CommandCell::new(at, off)).collect(),
             faces: (0..capacity).map(|_| SlotFace::new()).collect(),
             lane: Lane::new(window + 1),
             ringer,
@@ -205,7 +195,7 @@ impl QueueShared {
             mailbox: Mutex::default(),
             senses: Mutex::default(),
             ended: IndexRing::new(window),
-            straight: UnsafeCell::new(Straight::new(window)),
+            straight,
             pairs: Mutex::default(),
             in_flight: AtomicU32::new(0),
             draining: AtomicBool::new(false),
@@ -213,11 +203,17 @@ impl QueueShared {
         }
     }
 
+    /// How often the bell was rung.
+    #[inline(always)]
+    pub fn rung(&self) -> u64 {
+        self.ringer.rung()
+    }
+
     /// Gives the command to a backend, not the straight way; its cookie.
     #[inline]
     pub fn launch(&self, index: u32) -> u64 {
         let cell = &self.cells[index as usize];
-        cell.turn_off();
+        cell.set_way(self.straight.off());
         cell.launch()
     }
 
@@ -232,18 +228,17 @@ impl QueueShared {
         self.cells[index as usize].is_flying()
     }
 
-    /// The straight way; the owner only, who never keeps it over a call to a
-    /// plugin.
+    /// The straight way; the owner only.
     #[inline(always)]
-    pub fn straight(&self) -> *mut Straight {
-        self.straight.get()
+    pub fn straight(&self) -> &Straight {
+        &self.straight
     }
 
     #[inline(always)]
     fn locate(&self, plugin: u32, cookie: u64) -> Option<(u32, &CommandCell)> {
         let index = cookie as u32;
         let cell = self.cells.get(index as usize)?;
-        (cell.is(cookie) && cell.errand().plugin == plugin).then_some((index, cell))
+        (cell.is(cookie) && cell.is_of(plugin)).then_some((index, cell))
     }
 
     /// Ends commands from any thread.
@@ -275,7 +270,8 @@ impl QueueShared {
     }
 
     /// Ends a command on the owner's thread, without atomics that lock.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     pub fn complete_on_owner(&self, plugin: u32, result: &xcopy_result) {
         let Some((index, cell)) = self.locate(plugin, result.cookie) else {
             add(&self.stats.late_answers, 1);
@@ -286,22 +282,7 @@ impl QueueShared {
         // this is, reads the answer after this call.
         unsafe { self.record(cell, index, result) };
         self.ended.push(index);
-    }
-
-    /// Ends commands on the owner's thread. Those that went the straight way and
-    /// ended well have their completion at once, if a poll has a place for it.
-    pub fn complete_local(&self, host: &HostQueue, results: &[xcopy_result]) {
-        let mut landed = 0;
-        for result in results {
-            // SAFETY: the owner's thread, which is not inside the straight way:
-            // that calls no plugin.
-            if unsafe { (*self.straight()).end_at_once(self, host.plugin, result) } {
-                landed += 1;
-            } else {
-                self.complete_on_owner(host.plugin, result);
-            }
-        }
-        host.landed.set(host.landed.get() + landed);
+        self.straight.mark(ENDED, true);
     }
 
     /// Writes a command's answer; of a plain success no more than is looked at.
@@ -311,7 +292,7 @@ impl QueueShared {
     #[inline(always)]
     unsafe fn record(&self, cell: &CommandCell, index: u32, result: &xcopy_result) {
         // SAFETY: the caller's word.
-        let answer = unsafe { &mut *cell.answer.get() };
+        let answer = unsafe { &mut *cell.answer() };
         if result.status == 0 && result.token_size | result.flags == 0 {
             answer.status = 0;
             answer.bytes = result.bytes;
@@ -356,7 +337,7 @@ impl QueueShared {
         let cell = &self.cells[index as usize];
         if cell.claim(cookie) {
             // SAFETY: as in `complete_remote`.
-            unsafe { *cell.answer.get() = answer };
+            unsafe { *cell.answer() = answer };
             self.deliver(&[index]);
         }
     }
@@ -374,13 +355,17 @@ impl QueueShared {
     pub fn answer(&self, index: u32) -> Answer {
         // SAFETY: the phase is DONE and its end was delivered to the owner,
         // who is the only one left to touch it.
-        unsafe { *self.cells[index as usize].answer.get() }
+        unsafe { *self.cells[index as usize].answer() }
     }
 
     /// The next command that ended on the owner's thread; the owner only.
     #[inline(always)]
     pub fn next_ended(&self) -> Option<u32> {
-        self.ended.pop()
+        let ended = self.ended.pop();
+        if ended.is_none() {
+            self.straight.mark(ENDED, false);
+        }
+        ended
     }
 
     /// Whether a command ended on the owner's thread and was not looked at yet.
@@ -439,6 +424,13 @@ impl QueueShared {
             .filter(|p| p.src == handle || p.dst == handle)
             .map(|p| p.in_flight.load(Ordering::SeqCst))
             .sum()
+    }
+
+    /// Refuses what is submitted from now on; any thread.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        // Afterwards: who still sees the old count came before the drain.
+        changed();
     }
 
     /// Asks all slots that `wanted` picks to cancel; answers how many.

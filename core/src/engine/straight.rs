@@ -1,201 +1,312 @@
 //! The straight way: requests that one command of a polled plugin can do, from
 //! submit to completion without the machinery for splits, fall-backs, deadlines.
 //!
-//! Such a request reserves a slot but leaves it empty: its cell's ticket, and the
-//! face that other threads see, are all there is of it. Whatever else than its
-//! good end happens to it fills the slot first (`fill_slot`), and it goes on as
-//! any other. A way that is revoked has no request left on it.
+//! Such a request reserves a slot but leaves it empty: its cell, and the face that
+//! other threads see, are all there is of it. A cell and a slot that are free for
+//! such a request are twins. Whatever else than its good end (`landing`) happens
+//! to it fills the slot first (`fill_slot`), and it goes on as any other. A way
+//! that is revoked has no request left on it.
 
-use super::cell::{CommandCell, Errand, NO_WAY, Purpose, Ticket};
-use super::devices::{Device, changes};
+use super::cell::{CommandCell, Errand, Purpose};
+use super::devices::changes;
+use super::host_queue::HostQueue;
 use super::pairs::PairIndex;
-use super::plugin_queue::PluginQueue;
-use super::queue::{Places, Queue};
-use super::ring::{known, known_mut};
-use super::shared::{QueueShared, add};
-use super::slot::Stage;
-use super::way::{NEVER, Way};
+use super::places::Places;
+use super::queue::Queue;
+use super::shared::{PairCount, QueueShared};
+use super::way::{NEVER, Way, words_of};
 use crate::plan::Cursor;
+use std::cell::{Cell, UnsafeCell};
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, compiler_fence};
+use std::sync::atomic::Ordering;
 use xcopy_abi::*;
 
-/// What the straight ways of one queue have in common.
+/// Sets of ways used lately, of two places each.
+const LATELY: usize = 512;
+
+/// Bit of `Straight.other`: something waits for a free command.
+pub(super) const OWED: u32 = 1 << 29;
+/// Bit of `Straight.other`: a command ended on the owner's thread and was not
+/// looked at.
+pub(super) const ENDED: u32 = 1 << 30;
+/// Bit of `Straight.other`: the bell is armed.
+pub(super) const ARMED: u32 = 1 << 31;
+
+/// What the straight ways of one queue have in common; the owner's.
 pub struct Straight {
-    /// The way of each pair.
-    pub(super) ways: Vec<Way>,
-    /// Free cells that have a free slot with them, as tickets say.
-    pub(super) twins: Vec<u32>,
     /// Where completions go; none outside of a poll.
     pub(super) places: Places,
-    /// Bytes of requests that ended and are not in the counters yet.
-    copied: u64,
-    offloaded: u64,
-    /// A pair became idle, and one of its devices may have been closed.
-    look: bool,
+    /// How many requests are not on the straight way, with OWED, ENDED and ARMED. While it
+    /// is 0 nothing but straight requests is under way and nothing is ready, so that
+    /// submit and poll are short.
+    pub(super) other: Cell<u32>,
+    /// `devices::changes` when closed devices were last looked for.
+    pub(super) looked: Cell<u64>,
+    /// How often the bell was rung when it was last silenced.
+    pub(super) rung: Cell<u64>,
+    /// The first of the plugin queues, which leads to the others, or NULL. None goes
+    /// before the queue does.
+    hosts: Cell<*const HostQueue>,
+    /// Ways used lately, by a hash of their handles.
+    lately: Box<[[Cell<*const Way>; 2]; LATELY]>,
+    /// The way of each pair, at an address for the life of the queue.
+    ways: UnsafeCell<Vec<*mut Way>>,
+    /// The way of commands and pairs that have none.
+    off: *mut Way,
 }
 
 impl Straight {
     /// No way yet.
-    pub fn new(window: u32) -> Straight {
+    pub fn new() -> Straight {
+        let count = PairCount {
+            src: 0,
+            dst: 0,
+            in_flight: Default::default(),
+        };
+        let off = Box::into_raw(Box::new(Way::none(u32::MAX, 0, Arc::new(count))));
+        let place = || Cell::new(off.cast_const());
         Straight {
-            ways: Vec::new(),
-            twins: Vec::with_capacity(window as usize),
             places: Places::none(),
-            copied: 0,
-            offloaded: 0,
-            look: false,
+            other: Cell::new(0),
+            looked: Cell::new(0),
+            rung: Cell::new(0),
+            hosts: Cell::new(std::ptr::null()),
+            lately: Box::new(std::array::from_fn(|_| [place(), place()])),
+            ways: UnsafeCell::default(),
+            off,
         }
     }
 
-    fn way(&mut self, pair: u32) -> &mut Way {
-        &mut self.ways[pair as usize]
+    /// The way of commands that are on none.
+    pub fn off(&self) -> *const Way {
+        self.off
     }
 
-    /// Ends a command if it went the straight way, did all, and there is a place
-    /// for its completion; otherwise changes nothing.
+    /// Whether a command goes, or went, the straight way.
     #[inline(always)]
-    pub fn end_at_once(
-        &mut self,
-        shared: &QueueShared,
-        plugin: u32,
-        result: &xcopy_result,
-    ) -> bool {
-        let index = result.cookie as u32;
-        let Some(cell) = shared.cells.get(index as usize) else {
-            return false;
-        };
-        // SAFETY: only the owner's thread, which this is, touches tickets.
-        let ticket = unsafe { *cell.ticket() };
-        if !cell.is(result.cookie)
-            || u32::from(ticket.plugin) != plugin
-            || (result.status | result.flags as i32) != 0
-            || result.bytes != ticket.total
-            || !self.places.left()
-        {
-            return false;
+    pub(super) fn has(&self, cell: &CommandCell) -> bool {
+        !std::ptr::eq(cell.way(), self.off)
+    }
+
+    /// The way of a pair.
+    pub(super) fn way(&self, pair: u32) -> *mut Way {
+        // SAFETY: the owner's, borrowed for this call, which calls nobody.
+        let ways = unsafe { &*self.ways.get() };
+        ways.get(pair as usize).copied().unwrap_or(self.off)
+    }
+
+    /// Adds a plugin queue, to be polled and given commands.
+    ///
+    /// # Safety
+    /// `host` outlives the queue's use, and was not added before.
+    pub(super) unsafe fn add_host(&self, host: &HostQueue) {
+        host.owned.next.set(self.hosts.replace(host));
+    }
+
+    /// Forgets all plugin queues, which are about to go.
+    pub(super) fn forget_hosts(&self) {
+        self.hosts.set(std::ptr::null());
+    }
+
+    /// All plugin queues.
+    #[inline(always)]
+    pub(super) fn hosts(&self) -> Hosts<'_> {
+        Hosts(self.hosts.get(), std::marker::PhantomData)
+    }
+
+    /// Counts a request in that is not on the straight way.
+    #[inline]
+    pub(super) fn count_other(&self) {
+        self.other.set(self.other.get() + 1);
+    }
+
+    /// Counts it out.
+    #[inline]
+    pub(super) fn uncount_other(&self) {
+        self.other.set(self.other.get() - 1);
+    }
+
+    /// Sets or clears bits of `other`.
+    #[inline]
+    pub(super) fn mark(&self, bits: u32, on: bool) {
+        let other = self.other.get() & !bits;
+        self.other.set(if on { other | bits } else { other });
+    }
+
+    #[inline(always)]
+    fn set_of(&self, word: u64) -> &[Cell<*const Way>; 2] {
+        let hash = word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - LATELY.ilog2());
+        &self.lately[hash as usize % LATELY]
+    }
+
+    /// The way of a pair of handles, if it was used lately; or any other.
+    #[inline(always)]
+    fn guess(&self, word: u64) -> &Way {
+        let [first, second] = self.set_of(word);
+        // SAFETY: both places point to ways, which live as long as `self`.
+        let way = unsafe { &*first.get() };
+        if way.word == word {
+            return way;
         }
-        cell.land_flying(result.cookie);
-        self.finish(shared, index, ticket);
-        true
+        // SAFETY: as above.
+        unsafe { &*second.get() }
     }
 
-    /// Hands out the completion of a straight command that landed, all of its
-    /// bytes copied, and gives its places back. A place for it is left.
+    fn remember(&self, way: &Way) {
+        let [first, second] = self.set_of(way.word);
+        if !std::ptr::eq(first.get(), way) {
+            second.set(first.replace(way));
+        }
+    }
+
+    /// Takes requests up to the first that needs more than this; how many. The
+    /// plugins do not have them yet.
+    ///
+    /// # Safety
+    /// The owner's thread, outside of any other call of `Straight`; `requests` points
+    /// to `n` requests.
     #[inline(always)]
-    fn finish(&mut self, shared: &QueueShared, index: u32, ticket: Ticket) {
-        // SAFETY: tickets hold indices of slots and pairs only; neither list ever
-        // shrinks.
-        let (face, way) = unsafe {
-            (
-                known(&shared.faces, u32::from(ticket.slot)),
-                known(&self.ways, ticket.pair),
-            )
-        };
-        let completion = way.completion(face.user_data.load(Ordering::Relaxed), ticket.total);
-        self.copied += ticket.total;
-        self.offloaded += completion.bytes_offloaded;
-        self.places.put(completion);
-        let count = &way.count.in_flight;
-        let left = count.load(Ordering::Relaxed) - 1;
-        count.store(left, Ordering::Relaxed);
-        face.close();
-        compiler_fence(Ordering::SeqCst);
-        self.look |= left == 0 && changes() != way.epoch;
-        put(&mut self.twins, index);
+    pub unsafe fn submit(&self, requests: *const xcopy_request, n: u32) -> u32 {
+        let mut taken = 0;
+        while taken < n {
+            // SAFETY: the caller's array; requests are plain data.
+            let request = unsafe { &*requests.add(taken as usize) };
+            let word = handles_of(request);
+            let way = self.guess(word);
+            if way.word != word {
+                break;
+            }
+            let Some(flags) = way.takes(request) else {
+                break;
+            };
+            // SAFETY: a way that takes requests has its plugin queue.
+            let host = unsafe { &*way.host };
+            // SAFETY: the owner's list of cells of this queue.
+            let Some(twin) = (unsafe { host.twin().as_ref() }) else {
+                break;
+            };
+            if !way.count_in() {
+                break;
+            }
+            launch(way, host, twin, request, flags);
+            taken += 1;
+        }
+        taken
+    }
+
+    /// Offers staged commands to the plugins.
+    #[inline(always)]
+    pub(super) fn flush(&self) {
+        for host in self.hosts() {
+            if host.has_batch() {
+                host.flush();
+            }
+        }
     }
 }
 
-/// Adds to a list with room for all cells, a cell that is not in it.
-#[inline(always)]
-fn put(list: &mut Vec<u32>, index: u32) {
-    if list.len() < list.capacity() {
-        list.push(index);
+/// Goes through the plugin queues of a queue.
+pub(super) struct Hosts<'a>(*const HostQueue, std::marker::PhantomData<&'a HostQueue>);
+
+impl<'a> Iterator for Hosts<'a> {
+    type Item = &'a HostQueue;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<&'a HostQueue> {
+        // SAFETY: NULL, or a plugin queue that lives as `add_host` asks.
+        let host = unsafe { self.0.as_ref() }?;
+        self.0 = host.owned.next.get();
+        Some(host)
     }
+}
+
+impl Drop for Straight {
+    fn drop(&mut self) {
+        for way in self.ways.get_mut().drain(..).chain([self.off]) {
+            // SAFETY: made by `Box::into_raw`, and dropped here alone.
+            drop(unsafe { Box::from_raw(way) });
+        }
+    }
+}
+
+/// Both handles of a request, as in `PairIndex`. Two loads, as the caller just
+/// wrote them by two stores: one load of both would wait for these to leave the
+/// processor's store buffer. So below.
+#[inline(always)]
+fn handles_of(request: &xcopy_request) -> u64 {
+    let (src, dst) = (&raw const request.src, &raw const request.dst);
+    // SAFETY: fields of a request.
+    unsafe { PairIndex::word(src.read_volatile(), dst.read_volatile()) }
+}
+
+/// Writes a command, with what others see of its request, and stages it.
+#[inline(always)]
+fn launch(way: &Way, host: &HostQueue, cell: &CommandCell, request: &xcopy_request, flags: u32) {
+    host.take_twin(cell);
+    let length = request.length;
+    cell.total.set(length);
+    cell.set_way(way);
+    cell.words.set(words_of(request));
+    cell.methods.set(request.methods);
+    // SAFETY: a twin has a face of the same queue.
+    let face = unsafe { &*cell.face.get() };
+    face.open(request.user_data, way.word, length);
+    let cookie = cell.launch();
+    let (range, command) = (cell.range.get(), cell.cmd.get());
+    // SAFETY: the cell was free, so only this thread touches it.
+    unsafe {
+        (*range).src_offset = (&raw const request.src_offset).read_volatile();
+        (*range).dst_offset = (&raw const request.dst_offset).read_volatile();
+        (*range).length = length;
+        (*command).cookie = cookie;
+        // All that is looked at: a plugin may have used up what was here.
+        way.order(command, flags);
+        (*command).ranges = range;
+        (*command).nranges = 1;
+        (*command).bytes = length;
+    }
+    host.took_off();
+    host.stage(command);
 }
 
 impl Queue {
-    /// Takes requests up to the first that needs the other way; how many.
-    ///
-    /// # Safety
-    /// `requests` points to `n` requests, `stride` bytes apart, aligned to 8.
-    #[inline(always)]
-    pub(super) unsafe fn submit_straight(
-        &mut self,
-        requests: *const u8,
-        stride: usize,
-        n: u32,
-    ) -> u32 {
+    /// Sends a request the straight way that was not taken at first sight; false if
+    /// it has to go the other way.
+    #[cold]
+    pub(super) fn submit_renewed(&mut self, request: &xcopy_request) -> bool {
+        let word = PairIndex::word(request.src, request.dst);
+        let Some(pair) = self.index.get(word) else {
+            return false;
+        };
         let shared: *const QueueShared = Arc::as_ptr(&self.shared);
         // SAFETY: `self` keeps it alive, and nothing below replaces it.
-        let shared = unsafe { &*shared };
-        let straight = shared.straight();
-        let mut at = requests;
-        let mut pair = self.last;
-        let mut taken = 0;
-        // SAFETY: the owner's place, here only borrowed for the test.
-        if unsafe { (*straight).ways.is_empty() } {
-            return 0;
+        let straight = unsafe { &*shared }.straight();
+        let way = straight.way(pair);
+        // SAFETY: ways live as long as the queue; nobody else looks at this one.
+        if unsafe { (*way).epoch } != changes() && !self.look_again(pair) {
+            return false;
         }
-        while taken < n {
-            // SAFETY: the caller's array; requests are plain data.
-            let request = unsafe { &*at.cast::<xcopy_request>() };
-            let word = PairIndex::word(request.src, request.dst);
-            // SAFETY: the owner's, and not borrowed otherwise until the next turn,
-            // but for the cold calls, after which it is not used again.
-            let room = unsafe { &mut *straight };
-            // SAFETY: `last` and `PairIndex` hold indices of pairs, which have a
-            // way each.
-            let mut way = unsafe { known(&room.ways, pair) };
-            if way.word != word {
-                let Some(found) = self.index.find(word) else {
-                    break;
-                };
-                pair = found;
-                // SAFETY: as above.
-                way = unsafe { known(&room.ways, pair) };
-            }
-            if !way.takes(request) {
-                if self.look_again(pair) {
-                    continue;
-                }
-                break;
-            }
-            // Count first, then look at the handles; see `barrier_all_threads`.
-            let count = &way.count.in_flight;
-            let counted = count.load(Ordering::Relaxed);
-            count.store(counted + 1, Ordering::Relaxed);
-            compiler_fence(Ordering::SeqCst);
-            if changes() != way.epoch {
-                count.store(counted, Ordering::Relaxed);
-                if self.look_again(pair) {
-                    continue;
-                }
-                break;
-            }
-            let Some(index) = room.twins.pop() else {
-                count.store(counted, Ordering::Relaxed);
-                if self.join_twins() {
-                    continue;
-                }
-                break;
-            };
-            // SAFETY: twins are cells, and a way names a plugin queue; neither
-            // list ever shrinks.
-            let (cell, plugin) = unsafe {
-                (
-                    known(&shared.cells, index),
-                    known_mut(&mut self.plugins, u32::from(way.plugin)),
-                )
-            };
-            launch(shared, cell, index, way, pair, request, plugin);
-            at = at.wrapping_add(stride);
-            taken += 1;
+        // SAFETY: as above; nothing below changes it.
+        let way = unsafe { &*way };
+        let flags = way.takes(request).or_else(|| way.takes_unaligned(request));
+        let (Some(flags), true) = (flags, way.word == word) else {
+            return false;
+        };
+        // SAFETY: a way that takes requests has its plugin queue.
+        let host = unsafe { &*way.host };
+        if host.twin().is_null() {
+            self.join_twins(host);
         }
-        self.last = pair;
-        self.flying += taken;
-        add(&self.shared.stats.commands, u64::from(taken));
-        taken
+        // SAFETY: the owner's list of cells of this queue.
+        let Some(twin) = (unsafe { host.twin().as_ref() }) else {
+            return false;
+        };
+        if !way.count_in() {
+            return false;
+        }
+        straight.remember(way);
+        launch(way, host, twin, request, flags);
+        true
     }
 
     /// Compares a way with its devices if anything changed since it was; whether
@@ -206,7 +317,7 @@ impl Queue {
         let epoch = changes();
         let pair = &self.pairs[index as usize];
         // SAFETY: the owner's, borrowed for this call, which calls nobody.
-        let way = unsafe { (*self.shared.straight()).way(index) };
+        let way = unsafe { &mut *self.shared.straight().way(index) };
         let (Some(src), Some(dst)) = (&pair.src, &pair.dst) else {
             return false;
         };
@@ -215,13 +326,8 @@ impl Queue {
         }
         // Anew, because the sizes may have been what bounded the old one.
         let window = self.options.window;
-        let Some(fresh) = Way::of(
-            pair,
-            &self.plugins,
-            self.context.allowed(),
-            self.known,
-            window,
-        ) else {
+        let allowed = (self.context.allowed(), self.known);
+        let Some(fresh) = Way::of(index, pair, &self.plugins, allowed, window) else {
             return false;
         };
         *way = fresh;
@@ -232,149 +338,64 @@ impl Queue {
         true
     }
 
-    /// Puts a free cell and a free slot together; false if there are none.
+    /// Puts a free cell and a free slot together for a plugin, if there are any.
     #[cold]
-    fn join_twins(&mut self) -> bool {
+    fn join_twins(&mut self, host: &HostQueue) {
         if self.free_slots.is_empty() || self.free_cells.is_empty() {
-            return false;
+            // Those of other plugins.
+            self.part_twins();
+        }
+        if self.free_slots.is_empty() || self.free_cells.is_empty() {
+            return;
         }
         let (Some(slot), Some(index)) = (self.free_slots.pop(), self.free_cells.pop()) else {
-            return false;
+            return;
         };
         let cell = &self.shared.cells[index as usize];
-        cell.errand.set(Errand {
+        cell.set_errand(Errand {
             slot,
-            plugin: super::cell::NO_PLUGIN,
+            plugin: host.plugin,
             method: 0,
             purpose: Purpose::Method,
             ranges: 1,
             start: Cursor::default(),
         });
-        // SAFETY: a free cell and the owner's thread, which holds no reference to
-        // the straight way here.
+        cell.slot.set(slot);
+        cell.face.set(&self.shared.faces[slot as usize]);
+        // SAFETY: the cell is free, so only this thread, its owner's, touches it.
         unsafe {
-            *cell.ticket() = Ticket {
-                total: 0,
-                pair: 0,
-                slot: slot as u16,
-                plugin: NO_WAY,
+            *cell.cmd.get() = xcopy_cmd {
+                private_data: self.plugins[host.plugin as usize].private_of(index),
+                ..CommandCell::no_command()
             };
-            put(&mut (*self.shared.straight()).twins, index);
         }
-        true
+        host.put_twin(cell);
     }
 
     /// Gives the other way the free cells and slots of this one.
     #[inline]
     pub(super) fn part_twins(&mut self) {
-        // SAFETY: the owner's, borrowed for this call, which calls nobody.
-        let twins = unsafe { &mut (*self.shared.straight()).twins };
-        for index in twins.drain(..) {
-            let slot = self.shared.cells[index as usize].errand().slot;
-            self.free_slots.push(slot);
-            self.free_cells.push(index);
-        }
-    }
-
-    /// Slots that are free together with a cell.
-    pub(super) fn twins(&self) -> usize {
-        // SAFETY: as above.
-        unsafe { (*self.shared.straight()).twins.len() }
-    }
-
-    /// A straight command ended and was not looked at; false if it has to go on
-    /// by the other way.
-    #[inline(always)]
-    pub(super) fn end_straight(&mut self, index: u32, cell: &CommandCell) -> bool {
-        // SAFETY: only the owner's thread touches tickets.
-        let ticket = unsafe { *cell.ticket() };
-        if !cell.ended_well(ticket.total) {
-            self.fill_slot(cell);
-            return false;
-        }
-        cell.land();
-        self.flying -= 1;
-        // SAFETY: a ticket names a plugin queue; their list never shrinks.
-        unsafe { known_mut(&mut self.plugins, u32::from(ticket.plugin)) }.flying -= 1;
-        let shared = &*self.shared;
-        // SAFETY: the owner's, borrowed for this call, which calls nobody.
-        let straight = unsafe { &mut *shared.straight() };
-        if self.ready.is_empty() && straight.places.left() {
-            straight.finish(shared, index, ticket);
-        } else {
-            self.park(index, cell);
-        }
-        true
-    }
-
-    /// Keeps a straight request that ended well until its completion is taken.
-    fn park(&mut self, index: u32, cell: &CommandCell) {
-        let at = self.fill_slot(cell);
-        let slot = &mut self.slots[at as usize];
-        slot.in_flight = 0;
-        slot.stage = Stage::Ready;
-        slot.straight = true;
-        let (bytes, offloads) = (slot.total, slot.method_offloads);
-        if let Some(method) = self.pairs[slot.pair as usize].methods.first_mut() {
-            method.in_flight = method.in_flight.saturating_sub(1);
-        }
-        let offloaded = if offloads { bytes } else { 0 };
-        let face = &self.shared.faces[at as usize];
-        face.copied.store(bytes, Ordering::Relaxed);
-        face.offloaded.store(offloaded, Ordering::Relaxed);
-        add(&self.shared.stats.bytes_copied, bytes);
-        add(&self.shared.stats.bytes_offloaded, offloaded);
-        self.free_cells.push(index);
-        self.ready.push(at);
-    }
-
-    /// Writes what the slot of a straight command holds of any other request, and
-    /// lets the command be an ordinary one; the slot's index. What a free slot
-    /// holds already (`Slot::rest`) is not written again.
-    pub(super) fn fill_slot(&mut self, cell: &CommandCell) -> u32 {
-        // SAFETY: only the owner's thread touches tickets.
-        let ticket = unsafe { *cell.ticket() };
-        cell.turn_off();
-        let index = u32::from(ticket.slot);
-        let slot = &mut self.slots[index as usize];
-        // SAFETY: the owner's, borrowed for this call, which calls nobody.
-        let way = unsafe { &*(*self.shared.straight()).way(ticket.pair) };
-        // SAFETY: the plugin may read the range, nobody writes it.
-        slot.range = unsafe { *cell.range.get() };
-        (slot.flags, slot.methods) = cell.request.get();
-        slot.total = ticket.total;
-        slot.pair = ticket.pair;
-        slot.stage = Stage::Run;
-        slot.in_flight = 1;
-        slot.method = way.stamp.1;
-        slot.reason = way.stamp.2;
-        slot.method_offloads = way.outcome == XCOPY_CPL_OFFLOADED;
-        slot.cursor.position = ticket.total;
-        slot.untouched = ticket.total;
-        if let Some(method) = self.pairs[ticket.pair as usize].methods.first_mut() {
-            method.in_flight += 1;
-        }
-        index
-    }
-
-    /// Fills the slots of all straight requests under way, or of those of a pair.
-    #[cold]
-    pub(super) fn fill_slots(&mut self, pair: Option<u32>) {
-        let shared = self.shared.clone();
-        for cell in &shared.cells {
-            // SAFETY: only the owner's thread touches tickets.
-            let ticket = unsafe { *cell.ticket() };
-            let wanted = pair.is_none_or(|pair| pair == ticket.pair);
-            if wanted && cell.is_straight() && cell.is_used() {
-                self.fill_slot(cell);
+        for host in self.shared.straight().hosts() {
+            let mut twin = host.take_twins();
+            // SAFETY: the owner's list of cells of this queue.
+            while let Some(cell) = unsafe { twin.as_ref() } {
+                self.free_slots.push(cell.slot.get());
+                self.free_cells.push(cell.index());
+                twin = cell.next.get();
             }
         }
+    }
+
+    /// Whether there are any such.
+    pub(super) fn has_twins(&self) -> bool {
+        let mut hosts = self.shared.straight().hosts();
+        hosts.any(|host| !host.twin().is_null())
     }
 
     /// Ends the straight way of a pair: nothing is on it afterwards.
     pub(super) fn revoke(&mut self, pair: u32) {
         // SAFETY: the owner's, borrowed for this statement.
-        let epoch = unsafe { &mut (*self.shared.straight()).way(pair).epoch };
+        let epoch = unsafe { &mut (*self.shared.straight().way(pair)).epoch };
         if std::mem::replace(epoch, NEVER) != NEVER {
             self.fill_slots(Some(pair));
         }
@@ -384,135 +405,34 @@ impl Queue {
     pub(super) fn forget_way(&mut self, pair: u32) {
         self.revoke(pair);
         // SAFETY: the owner's, borrowed for this statement.
-        unsafe { (*self.shared.straight()).way(pair).word = 0 };
+        unsafe { (*self.shared.straight().way(pair)).word = 0 };
     }
 
     /// Finds the straight way of a pair that was bound, or has learnt something.
     pub(super) fn find_way(&mut self, index: u32) {
         let pair = &self.pairs[index as usize];
         let window = self.options.window;
-        match Way::of(
-            pair,
-            &self.plugins,
-            self.context.allowed(),
-            self.known,
-            window,
-        ) {
+        let allowed = (self.context.allowed(), self.known);
+        match Way::of(index, pair, &self.plugins, allowed, window) {
             // SAFETY: the owner's, borrowed for this statement. Requests that are
             // on the old way are of the same method.
-            Some(way) => unsafe { *(*self.shared.straight()).way(index) = way },
+            Some(way) => unsafe { *self.shared.straight().way(index) = way },
             None => self.revoke(index),
         }
     }
 
-    /// Gives a new pair a place for its way.
+    /// Gives a new pair, whose index is free or the next, a place for its way.
     pub(super) fn add_way(&mut self, index: u32) {
         let pair = &self.pairs[index as usize];
-        let way = Way::none(PairIndex::word(pair.key.0, pair.key.1), pair.count.clone());
+        let word = PairIndex::word(pair.key.0, pair.key.1);
+        let way = Way::none(index, word, pair.count.clone());
         // SAFETY: the owner's, borrowed for this call, which calls nobody.
-        let ways = unsafe { &mut (*self.shared.straight()).ways };
-        match ways.get_mut(index as usize) {
-            Some(place) => *place = way,
-            None => ways.push(way),
-        }
-    }
-
-    /// Takes over what straight ends left behind for the end of a poll.
-    #[inline]
-    pub(super) fn count_straight(&mut self) {
-        // SAFETY: the owner's, borrowed until the cold call.
-        let straight = unsafe { &mut *self.shared.straight() };
-        let stats = &self.shared.stats;
-        add(&stats.bytes_copied, std::mem::take(&mut straight.copied));
-        add(
-            &stats.bytes_offloaded,
-            std::mem::take(&mut straight.offloaded),
-        );
-        if std::mem::take(&mut straight.look) {
-            self.look_for_closed();
-        }
-    }
-
-    /// Lets go of closed devices that no request uses any more.
-    #[cold]
-    fn look_for_closed(&mut self) {
-        let mut closed: Vec<Arc<Device>> = Vec::new();
-        for pair in &self.pairs {
-            if pair.count.in_flight.load(Ordering::Relaxed) == 0 {
-                let devices = [&pair.src, &pair.dst].into_iter().flatten();
-                for device in devices.filter(|device| device.is_dead()) {
-                    if !closed.iter().any(|known| Arc::ptr_eq(known, device)) {
-                        closed.push(device.clone());
-                    }
-                }
+        unsafe {
+            let ways = &mut *self.shared.straight().ways.get();
+            match ways.get(index as usize) {
+                Some(&place) => *place = way,
+                None => ways.push(Box::into_raw(Box::new(way))),
             }
         }
-        for device in closed {
-            self.on_closed(&device);
-        }
-    }
-}
-
-/// Writes a command, with what others see of its request, and stages it.
-#[inline(always)]
-fn launch(
-    shared: &QueueShared,
-    cell: &CommandCell,
-    index: u32,
-    way: &Way,
-    pair: u32,
-    request: &xcopy_request,
-    plugin: &mut PluginQueue,
-) {
-    // SAFETY: the cell was free, so only this thread touches it.
-    let ticket = unsafe { &mut *cell.ticket() };
-    if ticket.plugin != way.plugin {
-        form(cell, u32::from(way.plugin), plugin.private_of(index));
-        ticket.plugin = way.plugin;
-    }
-    let length = request.length;
-    ticket.total = length;
-    ticket.pair = pair;
-    cell.request.set((request.flags, request.methods));
-    // SAFETY: a twin's ticket holds the index of a slot.
-    let face = unsafe { known(&shared.faces, u32::from(ticket.slot)) };
-    face.open(request.user_data, way.word, length);
-    let cookie = cell.launch();
-    let (range, command) = (cell.range.get(), cell.cmd.get());
-    // SAFETY: as above. Number by number: a struct just written in pieces is slow
-    // to copy whole.
-    unsafe {
-        (*range).src_offset = request.src_offset;
-        (*range).dst_offset = request.dst_offset;
-        (*range).length = length;
-        (*command).cookie = cookie;
-        // Once more: a plugin may have used the last ones up.
-        (*command).op = way.order as u16;
-        (*command).method = (way.order >> 16) as u16;
-        // NO_FALLBACK is bit 0, OFFLOAD_ONLY is bit 3; so is a method not named.
-        (*command).flags = request.flags >> 3 & XCOPY_CMD_SET_HOST_BEHAVIOR
-            | (request.flags | u32::from(request.methods == 0)) << 3 & XCOPY_CMD_OFFLOAD_ONLY;
-        (*command).src = way.src;
-        (*command).dst = way.dst;
-        (*command).ranges = range;
-        (*command).nranges = 1;
-        (*command).bytes = length;
-    }
-    plugin.flying += 1;
-    plugin.stage(command);
-}
-
-/// Gives a cell what all straight commands of a plugin have in common, so that
-/// the next one that uses it need not.
-#[cold]
-fn form(cell: &CommandCell, plugin: u32, private_data: *mut core::ffi::c_void) {
-    let errand = cell.errand.get();
-    cell.errand.set(Errand { plugin, ..errand });
-    // SAFETY: the cell is free, so only this thread, its owner's, touches it.
-    unsafe {
-        *cell.cmd.get() = xcopy_cmd {
-            private_data,
-            ..CommandCell::no_command()
-        };
     }
 }

@@ -1,13 +1,15 @@
 //! The straight way of one pair: which requests it takes, and what they need to
 //! know, in two lines of memory.
 
-use super::cell::NO_WAY;
-use super::devices::Device;
+use super::devices::{Device, changes};
+use super::host_queue::HostQueue;
 use super::pairs::{Pair, PairIndex};
 use super::plugin_queue::PluginQueue;
 use super::shared::PairCount;
+use std::ffi::c_void;
+use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, compiler_fence};
 use xcopy_abi::*;
 
 /// Flags that change nothing on the straight way.
@@ -21,81 +23,96 @@ pub(super) const NEVER: u64 = u64::MAX;
 /// `Way.epoch` of a way that was not compared with its devices yet.
 const STALE: u64 = 0;
 
-/// What a straight request of one pair needs to know.
+/// What a straight request of one pair needs to know: a line to submit it, a line
+/// to end it, and what few look at.
 #[repr(C, align(64))]
 pub struct Way {
     /// Both handles, as in `PairIndex`.
     pub(super) word: u64,
     /// `devices::changes` when the devices were last looked at, or NEVER.
     pub(super) epoch: u64,
+    /// Bytes of a command at most, no more than both sizes once these were looked
+    /// at; 0 of no way.
+    pub(super) max_bytes: u64,
     /// Bytes of the source.
     pub(super) src_size: u64,
     /// Bytes of the destination.
     pub(super) dst_size: u64,
-    /// Bytes of a command at most; no more than both sizes once looked at.
-    pub(super) max_bytes: u64,
-    /// Bits that source offsets must not have.
-    pub(super) src_mask: u32,
-    /// Bits that destination offsets must not have.
-    pub(super) dst_mask: u32,
-    /// Bits that lengths must not have.
-    pub(super) length_mask: u32,
-    /// The method, as a mask.
-    pub(super) method: u32,
-    /// Bits that a request's mask must not have: of no method.
-    pub(super) no_methods: u32,
-    /// Bits of operation, reserved and flags that must be those of a plain COPY.
-    pub(super) plain: u64,
+    /// Bits that neither offsets nor lengths have in most requests.
+    mask: u64,
     /// Operation and method of the command.
-    pub(super) order: u64,
+    order: [u16; 2],
+    /// The method, as a mask.
+    methods: u32,
+    /// The plugin queue; NULL of no way.
+    pub(super) host: *const HostQueue,
     /// The plugin's handles.
-    pub(super) src: *mut core::ffi::c_void,
-    pub(super) dst: *mut core::ffi::c_void,
-    /// Commands, method and reason of the completion.
-    pub(super) stamp: (u32, u16, u16),
-    /// XCOPY_CPL_ flags of the completion.
-    pub(super) outcome: u32,
-    /// Index of the plugin queue.
-    pub(super) plugin: u16,
+    src: *mut c_void,
+    dst: *mut c_void,
     /// Requests in flight.
     pub(super) count: Arc<PairCount>,
+    /// Result and XCOPY_CPL_ flags of the completion.
+    verdict: [u32; 2],
+    /// Commands, method and reason of the completion.
+    stamp: Stamp,
+    /// All bits if bytes count as offloaded, else none.
+    offloaded: u64,
+    /// Bits of operation, reserved and flags that must be those of a plain COPY.
+    plain: u64,
+    /// Index of the pair.
+    pub(super) pair: u32,
+    /// Bits that source offsets, destination offsets and lengths must not have.
+    masks: [u32; 3],
+    /// Bits that a request's mask must not have: of no method.
+    no_methods: u32,
+}
+
+/// Part of a completion.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Default)]
+pub(super) struct Stamp {
+    commands: u32,
+    pub(super) method: u16,
+    pub(super) reason: u16,
 }
 
 // What a request reads of its pair is two lines.
-const _: () = assert!(size_of::<Way>() == 128);
+const _: () = assert!(std::mem::offset_of!(Way, src) == 64);
+const _: () = assert!(std::mem::offset_of!(Way, pair) <= 128);
 
 impl Way {
     /// The way of a pair that has none.
-    pub(super) fn none(word: u64, count: Arc<PairCount>) -> Way {
+    pub(super) fn none(pair: u32, word: u64, count: Arc<PairCount>) -> Way {
         Way {
             word,
             epoch: NEVER,
+            max_bytes: 0,
             src_size: 0,
             dst_size: 0,
-            max_bytes: 0,
-            src_mask: 0,
-            dst_mask: 0,
-            length_mask: 0,
-            method: 0,
-            no_methods: 0,
-            plain: 0,
-            order: 0,
-            src: std::ptr::null_mut(),
-            dst: std::ptr::null_mut(),
-            stamp: (0, 0, 0),
-            outcome: 0,
-            plugin: NO_WAY,
+            mask: 0,
+            order: [0; 2],
+            methods: 0,
+            host: ptr::null(),
+            src: ptr::null_mut(),
+            dst: ptr::null_mut(),
             count,
+            verdict: [0; 2],
+            stamp: Stamp::default(),
+            offloaded: 0,
+            plain: 0,
+            pair,
+            masks: [0; 3],
+            no_methods: 0,
         }
     }
 
     /// The straight way of a pair, if its best method allows one on a queue of
-    /// `window` commands.
+    /// `window` commands; of the methods that are allowed and of those that exist.
     pub(super) fn of(
+        index: u32,
         pair: &Pair,
         plugins: &[PluginQueue],
-        allowed: u32,
-        known: u32,
+        (allowed, known): (u32, u32),
         window: u32,
     ) -> Option<Way> {
         let (src, dst) = (pair.src.as_ref()?, pair.dst.as_ref()?);
@@ -138,69 +155,202 @@ impl Way {
         if !offloads {
             odd |= u64::from(XCOPY_REQ_NO_FALLBACK) << 32;
         }
+        let masks = [
+            mask(limits.src_granularity, block(src))?,
+            mask(limits.dst_granularity, block(dst))?,
+            mask(limits.length_granularity, block(src).max(block(dst)))?,
+        ];
+        let way = Way::none(
+            index,
+            PairIndex::word(pair.key.0, pair.key.1),
+            pair.count.clone(),
+        );
         Some(Way {
             epoch: STALE,
             max_bytes: stated(limits.max_bytes)
                 .min(stated(limits.max_range_bytes))
                 .min(best.adapt.chunk()),
-            src_mask: mask(limits.src_granularity, block(src))?,
-            dst_mask: mask(limits.dst_granularity, block(dst))?,
-            length_mask: mask(limits.length_granularity, block(src).max(block(dst)))?,
-            method: 1u32.checked_shl(u32::from(best.id))?,
-            no_methods: !known,
-            plain: odd,
-            order: u64::from(XCOPY_CMD_COPY) | u64::from(best.id) << 16,
+            mask: u64::from(masks[0] | masks[1] | masks[2]),
+            order: [XCOPY_CMD_COPY, best.id],
+            methods: 1u32.checked_shl(u32::from(best.id))?,
+            host: plugin.host(),
             src: best.src.0,
             dst: best.dst.0,
-            stamp: (1, best.id, best.why_not_better),
-            outcome: if offloads {
-                XCOPY_CPL_OFFLOADED
-            } else {
-                XCOPY_CPL_EMULATED
+            verdict: [
+                0,
+                if offloads {
+                    XCOPY_CPL_OFFLOADED
+                } else {
+                    XCOPY_CPL_EMULATED
+                },
+            ],
+            stamp: Stamp {
+                commands: 1,
+                method: best.id,
+                reason: best.why_not_better,
             },
-            plugin: u16::try_from(best.plugin).ok().filter(|p| *p != NO_WAY)?,
-            ..Way::none(PairIndex::word(pair.key.0, pair.key.1), pair.count.clone())
+            offloaded: if offloads { u64::MAX } else { 0 },
+            plain: odd,
+            masks,
+            no_methods: !known,
+            ..way
         })
     }
 
-    /// Whether the request is one for the straight way.
+    /// Flags of the command, if the request is one for the straight way and as
+    /// well aligned as offsets and length of this pair can have to be.
     #[inline(always)]
-    pub(super) fn takes(&self, request: &xcopy_request) -> bool {
-        let words = u64::from(request.op)
-            | u64::from(request.reserved) << 16
-            | u64::from(request.flags) << 32;
-        let (length, methods) = (request.length, request.methods);
-        let misaligned = request.src_offset & u64::from(self.src_mask)
-            | request.dst_offset & u64::from(self.dst_mask)
-            | length & u64::from(self.length_mask);
+    pub(super) fn takes(&self, request: &xcopy_request) -> Option<u32> {
+        let extent = request.src_offset | request.dst_offset | request.length;
+        let fits = extent & self.mask == 0 && self.holds(request);
+        if fits {
+            self.order_flags(request)
+        } else {
+            None
+        }
+    }
+
+    /// The same, for a request that is less aligned.
+    #[cold]
+    pub(super) fn takes_unaligned(&self, request: &xcopy_request) -> Option<u32> {
+        let misaligned = request.src_offset & u64::from(self.masks[0])
+            | request.dst_offset & u64::from(self.masks[1])
+            | request.length & u64::from(self.masks[2]);
+        let fits = misaligned == 0 && self.holds(request);
+        if fits {
+            self.order_flags(request)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the request is within the devices and one command's bytes.
+    #[inline(always)]
+    fn holds(&self, request: &xcopy_request) -> bool {
+        let length = request.length;
         // Length 0 wraps round and is larger than any maximum, which in turn is at
         // most the sizes.
-        (words & self.plain) == u64::from(XCOPY_OP_COPY)
-            && request.timeout_ms == 0
-            && request.ext.is_null()
-            && (methods == 0 || (methods & self.method != 0 && methods & self.no_methods == 0))
-            && length.wrapping_sub(1) < self.max_bytes
-            && misaligned == 0
+        length.wrapping_sub(1) < self.max_bytes
             && request.src_offset <= self.src_size.wrapping_sub(length)
             && request.dst_offset <= self.dst_size.wrapping_sub(length)
     }
 
-    /// The completion of a request of so many bytes that ended well.
+    /// Flags of the command of a request that asks for nothing which only the
+    /// other way knows.
     #[inline(always)]
-    pub(super) fn completion(&self, user_data: u64, bytes: u64) -> xcopy_completion {
-        let offloads = self.outcome == XCOPY_CPL_OFFLOADED;
-        xcopy_completion {
-            user_data,
-            res: 0,
-            flags: self.outcome,
-            bytes_done: bytes,
-            bytes_copied: bytes,
-            bytes_offloaded: if offloads { bytes } else { 0 },
-            detail: 0,
-            commands: self.stamp.0,
-            method: self.stamp.1,
-            reason: self.stamp.2,
-            reserved: 0,
+    fn order_flags(&self, request: &xcopy_request) -> Option<u32> {
+        let words = words_of(request);
+        let choice = u64::from(request.methods) | u64::from(request.timeout_ms) << 32;
+        // Most requests name nothing and ask for nothing.
+        if words == u64::from(XCOPY_OP_COPY) && choice == 0 && request.ext.is_null() {
+            return Some(XCOPY_CMD_OFFLOAD_ONLY);
+        }
+        let plain = words & self.plain == u64::from(XCOPY_OP_COPY)
+            && request.timeout_ms == 0
+            && request.ext.is_null()
+            && (choice == 0
+                || request.methods & self.methods != 0 && request.methods & self.no_methods == 0);
+        // NO_FALLBACK is bit 0, OFFLOAD_ONLY is bit 3; so is a method not named.
+        plain.then_some(
+            request.flags >> 3 & XCOPY_CMD_SET_HOST_BEHAVIOR
+                | (request.flags | u32::from(choice == 0)) << 3 & XCOPY_CMD_OFFLOAD_ONLY,
+        )
+    }
+
+    /// Counts a request in; false, and nothing is changed, if the devices have to
+    /// be looked at before.
+    #[inline(always)]
+    pub(super) fn count_in(&self) -> bool {
+        // Count first, then look at the handles; see `barrier_all_threads`.
+        let count = &self.count.in_flight;
+        let counted = count.load(Ordering::Relaxed);
+        count.store(counted.wrapping_add(1), Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        if changes() == self.epoch {
+            return true;
+        }
+        count.store(counted, Ordering::Relaxed);
+        false
+    }
+
+    /// Counts a request out. Its poll looks for closed devices at its end.
+    #[inline(always)]
+    pub(super) fn count_out(&self) {
+        let count = &self.count.in_flight;
+        let counted = count.load(Ordering::Relaxed);
+        count.store(counted.wrapping_sub(1), Ordering::Relaxed);
+    }
+
+    /// Puts down what of a command depends on the pair. Number by number: a struct
+    /// just written in pieces is slow to copy whole.
+    ///
+    /// # Safety
+    /// Nobody else touches the command.
+    #[inline(always)]
+    pub(super) unsafe fn order(&self, command: *mut xcopy_cmd, flags: u32) {
+        // SAFETY: the caller's word; operation and method follow each other.
+        unsafe {
+            let op = (&raw mut (*command).op).cast::<[u16; 2]>();
+            op.write(self.order);
+            (*command).flags = flags;
+            (*command).src = self.src;
+            (*command).dst = self.dst;
         }
     }
+
+    /// Writes the completion of a request of so many bytes that ended well; the
+    /// bytes that count as offloaded.
+    ///
+    /// # Safety
+    /// `at` can be written.
+    #[inline(always)]
+    pub(super) unsafe fn complete(
+        &self,
+        at: *mut xcopy_completion,
+        user_data: u64,
+        bytes: u64,
+    ) -> u64 {
+        let offloaded = bytes & self.offloaded;
+        // SAFETY: the caller's word; result and flags follow each other, so do
+        // commands, method and reason.
+        unsafe {
+            (*at).user_data = user_data;
+            let res = (&raw mut (*at).res).cast::<[u32; 2]>();
+            res.write(self.verdict);
+            (*at).bytes_done = bytes;
+            (*at).bytes_copied = bytes;
+            (*at).bytes_offloaded = offloaded;
+            (*at).detail = 0;
+            (&raw mut (*at).commands).cast::<Stamp>().write(self.stamp);
+            (*at).reserved = 0;
+        }
+        offloaded
+    }
+
+    /// What the completion says of method and reason.
+    pub(super) fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// Whether bytes count as offloaded.
+    pub(super) fn offloads(&self) -> bool {
+        self.offloaded != 0
+    }
 }
+
+/// Operation, reserved and flags of a request.
+#[inline(always)]
+pub(super) fn words_of(request: &xcopy_request) -> u64 {
+    u64::from(request.op) | u64::from(request.reserved) << 16 | u64::from(request.flags) << 32
+}
+
+// What is written with one store above lies together.
+const _: () = {
+    use std::mem::offset_of;
+    assert!(offset_of!(xcopy_cmd, method) == offset_of!(xcopy_cmd, op) + 2);
+    assert!(offset_of!(xcopy_completion, flags) == offset_of!(xcopy_completion, res) + 4);
+    let commands = offset_of!(xcopy_completion, commands);
+    assert!(offset_of!(xcopy_completion, method) == commands + 4);
+    assert!(offset_of!(xcopy_completion, reason) == commands + 6);
+    assert!(commands % align_of::<Stamp>() == 0);
+};

@@ -50,6 +50,13 @@ impl Ringer {
     pub fn ring(&self) {
         self.0.ring();
     }
+
+    /// How often it was rung. While that is [`Bell::taken`], a bell that is not
+    /// armed needs no [`settle`](Bell::settle).
+    #[inline(always)]
+    pub fn rung(&self) -> u64 {
+        self.0.rung.load(Ordering::Acquire)
+    }
 }
 
 /// The owner's side of a queue's wake-ups.
@@ -86,6 +93,11 @@ impl Bell {
     /// What other threads ring with.
     pub fn ringer(&self) -> Ringer {
         Ringer(Arc::clone(&self.signal))
+    }
+
+    /// How many rings were taken out of the fd.
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Whether it is armed.

@@ -108,6 +108,13 @@ impl Lane {
         matches!(self.head.0.load(Ordering::Relaxed), EMPTY | ARMED)
     }
 
+    /// Whether nothing is pushed, by one relaxed load that may be old; false for an
+    /// armed lane too.
+    #[inline(always)]
+    pub fn is_idle(&self) -> bool {
+        self.head.0.load(Ordering::Relaxed) == EMPTY
+    }
+
     /// Takes all, hands them to `f` oldest first, and says how many; the owner
     /// only. `f` may cause the index it was given to be pushed again. An empty
     /// lane stays armed; one that is not has lost its arm to a push.

@@ -1,0 +1,208 @@
+//! The ends of straight requests: at once to the caller's places, or later, or as
+//! the ends of ordinary requests.
+
+use super::cell::CommandCell;
+use super::devices::{Device, changes};
+use super::host_queue::HostQueue;
+use super::queue::Queue;
+use super::shared::{Stats, add};
+use super::slot::Stage;
+use super::way::Way;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use xcopy_abi::*;
+
+impl HostQueue {
+    /// Ends commands on the owner's thread. Those that went the straight way and
+    /// ended well have their completion at once, if a poll has a place for it.
+    ///
+    /// # Safety
+    /// The owner's thread; `results` points to `n` results.
+    #[inline(always)]
+    pub unsafe fn complete_local(&self, results: *const xcopy_result, n: u32) {
+        let shared = &*self.shared;
+        let places = &shared.straight().places;
+        let (mut at, all) = (places.next(), places.left());
+        let mut left = all;
+        // SAFETY: the caller's word.
+        for result in unsafe { std::slice::from_raw_parts(results, n as usize) } {
+            let cookie = result.cookie;
+            let Some(cell) = shared.cells.get(cookie as u32 as usize) else {
+                shared.complete_on_owner(self.plugin, result);
+                continue;
+            };
+            let total = cell.total.get();
+            // SAFETY: cells point to ways of this queue, which live as long as it.
+            let way = unsafe { &*cell.way() };
+            if !cell.is(cookie)
+                || !std::ptr::eq(way.host, self)
+                || (result.status | result.flags as i32) != 0
+                || result.bytes != total
+                || left == 0
+            {
+                shared.complete_on_owner(self.plugin, result);
+                continue;
+            }
+            cell.land_flying(cookie);
+            // SAFETY: the cell was a twin, and a place is left.
+            unsafe {
+                finish(&shared.stats, way, cell, total, at);
+                at = places.after(at);
+            }
+            left -= 1;
+            self.put_twin(cell);
+        }
+        places.fill(at, left);
+        self.landed(all - left);
+    }
+}
+
+/// Writes the completion of a straight command that landed, all of its bytes
+/// copied, counts them, and closes its request.
+///
+/// # Safety
+/// The cell was a twin before, and `at` can be written.
+#[inline(always)]
+unsafe fn finish(
+    stats: &Stats,
+    way: &Way,
+    cell: &CommandCell,
+    total: u64,
+    at: *mut xcopy_completion,
+) {
+    // SAFETY: the caller's word.
+    let face = unsafe { &*cell.face.get() };
+    let user_data = face.user_data.load(Ordering::Relaxed);
+    // SAFETY: the caller's word.
+    let offloaded = unsafe { way.complete(at, user_data, total) };
+    add(&stats.bytes_copied, total);
+    add(&stats.bytes_offloaded, offloaded);
+    way.count_out();
+    face.close();
+}
+
+impl Queue {
+    /// A straight command ended and was not looked at; false if it has to go on
+    /// by the other way.
+    #[inline(always)]
+    pub(super) fn end_straight(&mut self, cell: &CommandCell) -> bool {
+        let total = cell.total.get();
+        if !cell.ended_well(total) {
+            self.fill_slot(cell);
+            return false;
+        }
+        cell.land();
+        let straight = self.shared.straight();
+        // SAFETY: the command has a way, which has its plugin queue.
+        let (way, host) = unsafe { (&*cell.way(), &*(*cell.way()).host) };
+        host.landed(1);
+        let (at, left) = (straight.places.next(), straight.places.left());
+        if !self.ready.is_empty() || left == 0 {
+            self.park(cell);
+            return true;
+        }
+        // SAFETY: the cell was a twin, and a place is left.
+        unsafe {
+            finish(&self.shared.stats, way, cell, total, at);
+            straight.places.fill(straight.places.after(at), left - 1);
+        }
+        host.put_twin(cell);
+        true
+    }
+
+    /// Keeps a straight request that ended well until its completion is taken.
+    fn park(&mut self, cell: &CommandCell) {
+        let at = self.fill_slot(cell);
+        let slot = &mut self.slots[at as usize];
+        slot.in_flight = 0;
+        slot.stage = Stage::Ready;
+        slot.straight = true;
+        let (bytes, offloads) = (slot.total, slot.method_offloads);
+        if let Some(method) = self.pairs[slot.pair as usize].methods.first_mut() {
+            method.in_flight = method.in_flight.saturating_sub(1);
+        }
+        let offloaded = if offloads { bytes } else { 0 };
+        let face = &self.shared.faces[at as usize];
+        face.copied.store(bytes, Ordering::Relaxed);
+        face.offloaded.store(offloaded, Ordering::Relaxed);
+        add(&self.shared.stats.bytes_copied, bytes);
+        add(&self.shared.stats.bytes_offloaded, offloaded);
+        self.free_cells.push(cell.index());
+        self.ready.push(at);
+    }
+
+    /// Writes what the slot of a straight command holds of any other request, and
+    /// lets the command be an ordinary one; the slot's index. What a free slot
+    /// holds already (`Slot::rest`) is not written again.
+    pub(super) fn fill_slot(&mut self, cell: &CommandCell) -> u32 {
+        let straight = self.shared.straight();
+        // SAFETY: ways live as long as the queue; this call changes none.
+        let way = unsafe { &*cell.way() };
+        cell.set_way(straight.off());
+        straight.count_other();
+        let index = cell.slot.get();
+        let total = cell.total.get();
+        let slot = &mut self.slots[index as usize];
+        // SAFETY: the plugin may read the range, nobody writes it.
+        slot.range = unsafe { *cell.range.get() };
+        slot.flags = (cell.words.get() >> 32) as u32;
+        slot.methods = cell.methods.get();
+        slot.total = total;
+        slot.pair = way.pair;
+        slot.stage = Stage::Run;
+        slot.in_flight = 1;
+        slot.method = way.stamp().method;
+        slot.reason = way.stamp().reason;
+        slot.method_offloads = way.offloads();
+        slot.cursor.position = total;
+        slot.untouched = total;
+        if let Some(method) = self.pairs[way.pair as usize].methods.first_mut() {
+            method.in_flight += 1;
+        }
+        index
+    }
+
+    /// Fills the slots of all straight requests under way, or of those of a pair.
+    #[cold]
+    pub(super) fn fill_slots(&mut self, pair: Option<u32>) {
+        let shared = self.shared.clone();
+        for cell in &shared.cells {
+            if shared.straight().has(cell) && cell.is_used() {
+                // SAFETY: ways live as long as the queue.
+                let of = unsafe { (*cell.way()).pair };
+                if pair.is_none_or(|pair| pair == of) {
+                    self.fill_slot(cell);
+                }
+            }
+        }
+    }
+
+    /// Lets go of closed devices that no request uses any more. Straight requests
+    /// of others go on the other way, whose end looks for itself.
+    #[cold]
+    pub(super) fn look_for_closed(&mut self) {
+        // Before the devices: a change in between is seen the next time.
+        self.shared.straight().looked.set(changes());
+        let mut closed: Vec<Arc<Device>> = Vec::new();
+        for index in 0..self.pairs.len() {
+            let pair = &self.pairs[index];
+            let devices = [&pair.src, &pair.dst].into_iter().flatten();
+            let dead: Vec<_> = devices.filter(|device| device.is_dead()).cloned().collect();
+            if dead.is_empty() {
+                continue;
+            }
+            if pair.count.in_flight.load(Ordering::Relaxed) > 0 {
+                self.revoke(index as u32);
+                continue;
+            }
+            for device in dead {
+                if !closed.iter().any(|known| Arc::ptr_eq(known, &device)) {
+                    closed.push(device);
+                }
+            }
+        }
+        for device in closed {
+            self.on_closed(&device);
+        }
+    }
+}

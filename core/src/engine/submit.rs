@@ -1,0 +1,139 @@
+//! submit: requests go the straight way, or are admitted one by one.
+
+use super::queue::Queue;
+use super::shared::{QueueShared, add};
+use crate::error::{Error, Result};
+use std::sync::atomic::Ordering;
+use xcopy_abi::*;
+
+impl QueueShared {
+    /// Takes requests up to the first that does not go the straight way at once;
+    /// how many. If it is all, the plugins have them.
+    ///
+    /// # Safety
+    /// The owner's thread; `requests` points to `n` requests.
+    #[inline(always)]
+    pub unsafe fn submit(&self, requests: *const xcopy_request, n: u32) -> u32 {
+        let straight = self.straight();
+        // SAFETY: the caller's word.
+        let taken = unsafe { straight.submit(requests, n) };
+        self.count_accepted(taken);
+        add(&self.stats.commands, u64::from(taken));
+        if taken == n {
+            straight.flush();
+        }
+        taken
+    }
+
+    /// Whether nothing but straight requests is under way.
+    #[inline(always)]
+    pub fn is_plain(&self) -> bool {
+        self.straight().other.get() == 0
+    }
+
+    /// Counts requests that were accepted.
+    #[inline(always)]
+    fn count_accepted(&self, n: u32) {
+        let in_flight = self.in_flight.load(Ordering::Relaxed).wrapping_add(n);
+        self.in_flight.store(in_flight, Ordering::Relaxed);
+        add(&self.stats.requests, u64::from(n));
+    }
+}
+
+impl Queue {
+    /// Takes requests from number `done` on up to the first that is refused; how
+    /// many of all. `error` says why the next one was not.
+    ///
+    /// # Safety
+    /// `requests` points to `n` requests, `stride` bytes apart, aligned to 8, of
+    /// which at least 64 bytes each are readable (`stride` bytes if it is longer).
+    pub unsafe fn submit(
+        &mut self,
+        requests: *const u8,
+        stride: usize,
+        n: u32,
+        mut done: u32,
+        error: &mut Option<Error>,
+    ) -> u32 {
+        if self.shared.draining.load(Ordering::Acquire) {
+            *error = Some(Error::new(
+                libc::ESHUTDOWN,
+                "the queue is drained: xcopy_queue_resume opens it",
+            ));
+        } else {
+            let epoch = self.context.epoch.load(Ordering::Relaxed);
+            if epoch != self.epoch {
+                self.epoch = epoch;
+                self.known = self.context.registry.known_methods();
+                self.outdate_pairs();
+            }
+            while done < n {
+                // SAFETY: the caller's array.
+                if let Err(refused) = unsafe { self.submit_one(requests, stride, done) } {
+                    *error = Some(refused);
+                    break;
+                }
+                done += 1;
+                if stride == size_of::<xcopy_request>() {
+                    // SAFETY: as above.
+                    let taken = unsafe {
+                        let rest = requests.add(stride * done as usize);
+                        self.shared.straight().submit(rest.cast(), n - done)
+                    };
+                    self.shared.count_accepted(taken);
+                    add(&self.shared.stats.commands, u64::from(taken));
+                    done += taken;
+                }
+            }
+        }
+        self.after_submit();
+        done
+    }
+
+    /// What a submit does at its end.
+    #[cold]
+    pub fn after_submit(&mut self) {
+        self.dispatch();
+        self.flush_ring();
+        self.settle_bell();
+    }
+
+    /// Takes the request at `index` of an array, by the straight way if it can.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    unsafe fn submit_one(&mut self, requests: *const u8, stride: usize, index: u32) -> Result<()> {
+        // SAFETY: the caller's array.
+        let at = unsafe { requests.add(stride * index as usize) };
+        if stride > size_of::<xcopy_request>() {
+            // SAFETY: a longer stride says that the bytes are there.
+            unsafe { check_tail(at, stride) }?;
+        }
+        // SAFETY: as above; requests are plain data.
+        let request = unsafe { &*at.cast::<xcopy_request>() };
+        if self.submit_renewed(request) {
+            add(&self.shared.stats.commands, 1);
+        } else {
+            self.admit_slowly(request)?;
+        }
+        self.shared.count_accepted(1);
+        Ok(())
+    }
+}
+
+/// Refuses a longer request whose unknown part is not 0.
+///
+/// # Safety
+/// `stride` bytes at `at` are readable.
+unsafe fn check_tail(at: *const u8, stride: usize) -> Result<()> {
+    let known = size_of::<xcopy_request>();
+    // SAFETY: the caller's word.
+    let tail = unsafe { std::slice::from_raw_parts(at.add(known), stride - known) };
+    if tail.iter().any(|byte| *byte != 0) {
+        return Err(Error::new(
+            libc::E2BIG,
+            "the request has fields that this version does not know: leave them 0",
+        ));
+    }
+    Ok(())
+}
