@@ -122,9 +122,13 @@ static void refuse_handles(void)
         CHECK_REFUSED(xcopy_device_info(ctx, bad[k], &info, sizeof info), EBADF);
         CHECK_REFUSED(xcopy_device_events(ctx, bad[k], &events), EBADF);
         CHECK_REFUSED(xcopy_device_invalidate(ctx, bad[k]), EBADF);
+        CHECK_REFUSED(xcopy_device_describe(ctx, bad[k], buffer, sizeof buffer), EBADF);
         CHECK_REFUSED(xcopy_pair_query(ctx, bad[k], dst, methods, sizeof methods[0], 2), EBADF);
         CHECK_REFUSED(xcopy_pair_query(ctx, src, bad[k], methods, sizeof methods[0], 2), EBADF);
     }
+    CHECK_REFUSED(xcopy_device_describe(ctx, src, NULL, 1), EINVAL);
+    CHECK_REFUSED(xcopy_device_describe(NULL, src, buffer, sizeof buffer), EINVAL);
+    CHECK_EQ(xcopy_device_describe(ctx, src, NULL, 0), 0); /* nothing is said of a file */
     CHECK_REFUSED(xcopy_device_is_closed(ctx, XCOPY_HANDLE_NONE), EBADF);
     CHECK_REFUSED(xcopy_device_is_closed(ctx, UINT32_MAX), EBADF);
     CHECK_REFUSED(xcopy_token_free(ctx, src), EBADF);

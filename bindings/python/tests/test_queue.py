@@ -318,6 +318,7 @@ def test_a_forgotten_queue_warns(host):
 
 def test_device(pair, files):
     host, reader, writer = pair
+    assert reader.describe() == {}, "no plugin has more to say of a file"
     info = reader.info
     assert info.kind == xcopy.Kind.FILE and info.size == 1 << 20
     assert info.open_flags & xcopy.Open.READ

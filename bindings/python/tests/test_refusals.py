@@ -174,6 +174,7 @@ def test_null_pointers(world):
         lib.xcopy_device_open(host.pointer, None, 1, ctypes.byref(ctypes.c_uint32())),
         lib.xcopy_device_open(host.pointer, __file__.encode(), 1, None),
         lib.xcopy_device_info(host.pointer, 0, None, 0),
+        lib.xcopy_device_describe(host.pointer, 0, None, 0),
         lib.xcopy_plugin_load(host.pointer, None),
         lib.xcopy_context_create(None, None),
         lib.xcopy_queue_create(host.pointer, None, None),

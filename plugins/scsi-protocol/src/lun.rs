@@ -214,6 +214,14 @@ impl Lun {
         }
         let now = discover::facts(&*self.transport).map_err(|why| why.failure(self.name()))?;
         let before = self.facts();
+        if now.designators.is_empty() && !before.designators.is_empty() {
+            // Not asked in vain for long: the caller tries again, or goes on
+            // by another method.
+            return Err(Failure::new(errno::EIO)
+                .next_method()
+                .untouched()
+                .because(format!("{} does not say its names now", self.name())));
+        }
         if before.designators != now.designators
             || before.capacity.block_size != now.capacity.block_size
             || before.inquiry.device_type != now.inquiry.device_type

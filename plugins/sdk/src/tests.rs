@@ -117,10 +117,18 @@ impl Plugin for Odd {
             _ => Verdict::refused(XCOPY_REASON_NOT_SUPPORTED, "never"),
         })
     }
+
+    fn describe(&self, _: &Disk) -> Option<String> {
+        Some(described())
+    }
 }
 
 fn failing() -> Failure {
     Failure::new(errno::EIO).known(1 << 40).sense(&[7; 300])
+}
+
+fn described() -> String {
+    "size: 4096\nname: é\n".into()
 }
 
 impl Blocking for Odd {
@@ -412,6 +420,22 @@ fn devices_verdicts_and_events() {
             .to_vec()
     };
     assert_eq!(verdicts, [1, 0]);
+
+    // A description is cut between characters, with its end; its length is told.
+    for room in [0, 1, 18, 19, 64] {
+        let mut text: Vec<std::ffi::c_char> = vec![7; room];
+        // SAFETY: the contract's arguments: `room` bytes.
+        let whole =
+            unsafe { table.describe.expect("describe")(state, device, text.as_mut_ptr(), room) };
+        assert_eq!(whole as usize, described().len());
+        let said: Vec<u8> = text
+            .iter()
+            .take_while(|c| **c != 0)
+            .map(|c| *c as u8)
+            .collect();
+        assert!(said.len() < room.max(1), "no end in {room} bytes");
+        assert!(described().starts_with(std::str::from_utf8(&said).expect("UTF-8")));
+    }
 
     // SAFETY: the device is open.
     let events = unsafe { &(*device.cast::<crate::device::Held<Disk>>()).device.0 }.clone();
