@@ -222,7 +222,7 @@ struct Seen {
 }
 
 /// Side by side, because most of their time is pauses.
-const THREADS: u64 = 4;
+const THREADS: u64 = 8;
 
 fn storm(plugin: Plugin) {
     let seed = number("XCOPY_TEST_SEED").unwrap_or(0x0FF1_0AD5);
