@@ -215,8 +215,7 @@ impl Lun {
         let now = discover::facts(&*self.transport).map_err(|why| why.failure(self.name()))?;
         let before = self.facts();
         if now.designators.is_empty() && !before.designators.is_empty() {
-            // Not asked in vain for long: the caller tries again, or goes on
-            // by another method.
+            // No answer is no other unit; the next command asks again.
             return Err(Failure::new(errno::EIO)
                 .next_method()
                 .untouched()
