@@ -235,7 +235,7 @@ struct xcopy_cmd {
     uint64_t cookie;
     /* One of XCOPY_CMD_. */
     uint16_t op;
-    /* The method, as in the plugin's table after registration. */
+    /* The method's number, fixed or given at registration. */
     uint16_t method;
     /* XCOPY_CMD_ flags. */
     uint32_t flags;
@@ -264,8 +264,11 @@ struct xcopy_cmd {
     uint32_t token_type;
     /* TOKEN_CREATE: seconds to live wanted, 0 is the default. */
     uint32_t token_lifetime_s;
-    /* 0. */
-    uint32_t reserved;
+    /*
+     * Index of the method in xcopy_plugin.methods; 0 where `method` is none of the
+     * plugin's. A plugin cannot know the numbers that the core gives to names.
+     */
+    uint32_t method_index;
     /* OPEN, PROBE: the arguments. */
     void *arg;
     /*

@@ -210,7 +210,7 @@ AT(xcopy_cmd, token, 64);
 AT(xcopy_cmd, token_size, 72);
 AT(xcopy_cmd, token_type, 76);
 AT(xcopy_cmd, token_lifetime_s, 80);
-AT(xcopy_cmd, reserved, 84);
+AT(xcopy_cmd, method_index, 84);
 AT(xcopy_cmd, arg, 88);
 AT(xcopy_cmd, private_data, 96);
 

@@ -126,7 +126,7 @@ pub struct xcopy_cmd {
     pub cookie: u64,
     /// One of XCOPY_CMD_.
     pub op: u16,
-    /// The method, as in the plugin's table after registration.
+    /// The method's number, fixed or given at registration.
     pub method: u16,
     /// XCOPY_CMD_ flags.
     pub flags: u32,
@@ -153,8 +153,9 @@ pub struct xcopy_cmd {
     pub token_type: u32,
     /// TOKEN_CREATE: seconds to live wanted, 0 is the default.
     pub token_lifetime_s: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Index of the method in xcopy_plugin.methods; 0 where `method` is none of the
+    /// plugin's. A plugin cannot know the numbers that the core gives to names.
+    pub method_index: u32,
     /// OPEN, PROBE: the arguments.
     pub arg: *mut c_void,
     /// The plugin's private bytes of this command (xcopy_plugin.cmd_private),

@@ -35,9 +35,12 @@ pub(super) fn remember(error: &Error) {
 
 /// Text of the calling thread's last failed call: what went wrong and what to
 /// do next. Wording may change between versions; decide by the error number.
+/// Calls that succeed leave it as it is; xcopy_submit and xcopy_poll also set it
+/// when they do a part.
 ///
 /// @return NUL-terminated text owned by the library, "" if no call of this
-///   thread failed; valid until this thread's next failing call.
+///   thread failed. Valid until this thread's next failing call, or its end: copy
+///   what has to live longer.
 #[unsafe(no_mangle)]
 pub extern "C" fn xcopy_last_error() -> *const c_char {
     xcopy_abi::guard::guard(c"".as_ptr(), || {

@@ -107,8 +107,8 @@ unsafe fn submit_rest(
 /// @param completions Receives up to `max`.
 /// @param stride Bytes from one to the next, at least 64; what this version does
 ///   not know is zeroed.
-/// @param min Wait until so many are taken; 0 never waits. A wait ends early
-///   when nothing is in flight.
+/// @param min Wait until so many are taken; 0 never waits. More than `max` counts
+///   as `max`. A wait ends early when nothing is in flight.
 /// @param max Take at most so many.
 /// @param timeout_ns Nanoseconds to wait at most; negative is for ever.
 /// @return How many were taken, 0 after the timeout; or -errno: -EINTR (a signal

@@ -343,7 +343,7 @@ impl Queue {
                 token_size: 0,
                 token_type: 0,
                 token_lifetime_s: 0,
-                reserved: 0,
+                method_index: 0,
                 arg: command.arg,
                 private_data: plugin.private_of(cell_index),
             };

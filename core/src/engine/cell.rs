@@ -278,7 +278,7 @@ impl CommandCell {
             token_size: 0,
             token_type: 0,
             token_lifetime_s: 0,
-            reserved: 0,
+            method_index: 0,
             arg: std::ptr::null_mut(),
             private_data: std::ptr::null_mut(),
         }

@@ -108,6 +108,7 @@ impl Queue {
             start: order.start,
         });
         let plugin = &self.plugins[order.plugin as usize];
+        let method_index = plugin.plugin.index_of(order.id);
         let mut flags = 0;
         let durable_alone = plugin.plugin.table().commands & XCOPY_CAN_FLUSH == 0;
         if slot.flags & XCOPY_REQ_DURABLE != 0 && durable_alone {
@@ -147,7 +148,7 @@ impl Queue {
                 token_size: token.size,
                 token_type: token.kind,
                 token_lifetime_s: token.lifetime_s,
-                reserved: 0,
+                method_index,
                 arg: std::ptr::null_mut(),
                 private_data: plugin.private_of(cell_index),
             };

@@ -61,6 +61,8 @@ pub struct Way {
     plain: u64,
     /// Index of the pair.
     pub(super) pair: u32,
+    /// The method's place in the plugin's table.
+    method_index: u32,
     /// Bits that source offsets, destination offsets and lengths must not have.
     masks: [u32; 3],
     /// Bits that a request's mask must not have: of no method.
@@ -78,7 +80,7 @@ pub(super) struct Stamp {
 
 // What a request reads of its pair is two lines.
 const _: () = assert!(std::mem::offset_of!(Way, src) == 64);
-const _: () = assert!(std::mem::offset_of!(Way, pair) <= 128);
+const _: () = assert!(std::mem::offset_of!(Way, masks) == 128);
 
 impl Way {
     /// The way of a pair that has none.
@@ -101,6 +103,7 @@ impl Way {
             offloaded: 0,
             plain: 0,
             pair,
+            method_index: 0,
             masks: [0; 3],
             no_methods: 0,
         }
@@ -191,6 +194,7 @@ impl Way {
             },
             offloaded: if offloads { u64::MAX } else { 0 },
             plain: odd,
+            method_index: plugin.plugin.index_of(best.id),
             masks,
             no_methods: !known,
             ..way
@@ -295,6 +299,7 @@ impl Way {
             (*command).flags = flags;
             (*command).src = self.src;
             (*command).dst = self.dst;
+            (*command).method_index = self.method_index;
         }
     }
 

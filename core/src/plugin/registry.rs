@@ -65,6 +65,12 @@ impl Plugin {
         &self.methods
     }
 
+    /// Place of a method in its table; 0 of one that is not its own.
+    pub fn index_of(&self, method: u16) -> u32 {
+        let at = self.methods.iter().position(|own| own.id == method);
+        at.unwrap_or(0) as u32
+    }
+
     /// Its XCOPY_MODEL_.
     pub fn model(&self) -> u32 {
         self.table.model

@@ -96,6 +96,8 @@ pub struct Seen {
     pub bytes: u64,
     /// Its ranges.
     pub ranges: u32,
+    /// The method's place in the plugin's table.
+    pub index: u32,
 }
 
 type Chooser = Box<dyn FnMut(Seen) -> Fault + Send>;
@@ -275,6 +277,7 @@ impl Script {
             nth: *count,
             bytes: command.bytes,
             ranges: command.nranges,
+            index: command.method_index,
         };
         *count += 1;
         inner

@@ -1,6 +1,7 @@
 //! Which method is taken, why not a better one, and what events change.
 #![allow(missing_docs)]
 
+use std::sync::{Arc, Mutex};
 use xcopy::abi::*;
 use xcopy_ctests::faulty::{MODELS, raise};
 use xcopy_ctests::fixture::{Fixture, SIZE, range};
@@ -127,6 +128,40 @@ fn a_method_for_other_devices_tells_least() {
                 .done;
             assert_eq!((done.res, done.reason), (-libc::ENOTSUP, told), "{model:?}");
         }
+        f.finish();
+    }
+}
+
+#[test]
+fn a_command_says_the_methods_place_in_the_table() {
+    for model in MODELS {
+        let mut f = Fixture::new(model);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let list = seen.clone();
+        f.script.choose(move |command| {
+            list.lock().unwrap().push((command.method, command.index));
+            Fault::None
+        });
+        let (a, b) = (f.method('a'), f.method('b'));
+        for _ in 0..2 {
+            // Without a report the straight way is open.
+            assert_eq!(f.copy_plainly(range(0, 0, 512)).res, 0, "{model:?}");
+            for method in [a, b] {
+                let ended = f.copy(range(0, 0, 512), |r| r.methods = 1 << method);
+                assert_eq!(ended.done.method, method, "{model:?}");
+            }
+        }
+        // Now b is the better one, on the straight way too.
+        f.script
+            .set_up(|s| s.refuse = [XCOPY_REASON_NOT_SUPPORTED, 0]);
+        assert_eq!(f.rig.remote.invalidate(f.src), 0);
+        for _ in 0..3 {
+            assert_eq!(f.copy_plainly(range(0, 0, 512)).method, b, "{model:?}");
+        }
+        let seen = seen.lock().unwrap();
+        let count = |pair| seen.iter().filter(|seen| **seen == pair).count();
+        assert_eq!((count((a, 0)), count((b, 1))), (4, 5), "{model:?} {seen:?}");
+        drop(seen);
         f.finish();
     }
 }

@@ -183,7 +183,7 @@ fn command(cookie: u64, op: u16, bytes: u64) -> xcopy_cmd {
         token_size: 0,
         token_type: 0,
         token_lifetime_s: 0,
-        reserved: 0,
+        method_index: 0,
         arg: ptr::null_mut(),
         private_data: ptr::null_mut(),
     }

@@ -94,6 +94,11 @@ impl<'a, D> Command<'a, D> {
         self.raw().method
     }
 
+    /// Place of the method in the plugin's METHODS: what tells one of several apart.
+    pub fn method_index(&self) -> usize {
+        self.raw().method_index as usize
+    }
+
     /// The command must be durable when it ends.
     pub fn is_durable(&self) -> bool {
         self.raw().flags & XCOPY_CMD_DURABLE != 0

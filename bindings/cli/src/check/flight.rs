@@ -22,6 +22,8 @@ pub struct Order {
     pub op: u16,
     /// Number of the method.
     pub method: u16,
+    /// Its place in the plugin's table.
+    pub method_index: u32,
     /// XCOPY_CMD_ flags.
     pub flags: u32,
     /// Milliseconds, or 0.
@@ -169,7 +171,7 @@ impl Flight {
             token_size,
             token_type: 0,
             token_lifetime_s: 0,
-            reserved: 0,
+            method_index: order.method_index,
             arg: order.arg as *mut _,
             private_data: at(&private).cast(),
         };

@@ -42,6 +42,8 @@ pub struct Method {
     pub name: String,
     /// Its number.
     pub id: u16,
+    /// Its place in the table.
+    pub index: u32,
     /// XCOPY_METHOD_ flags.
     pub flags: u32,
 }
@@ -133,6 +135,7 @@ impl Plugin {
             methods.push(Method {
                 name,
                 id,
+                index: index as u32,
                 flags: method.flags,
             });
         }

@@ -17,6 +17,7 @@ impl Bench<'_> {
         Order {
             op: XCOPY_CMD_COPY,
             method: method.id,
+            method_index: method.index,
             flags: if by_name { 0 } else { XCOPY_CMD_OFFLOAD_ONLY },
             src: self.src.handle,
             dst: self.dst.handle,
@@ -184,6 +185,7 @@ impl Bench<'_> {
         let made = Order {
             op: XCOPY_CMD_TOKEN_CREATE,
             method: create.id,
+            method_index: create.index,
             src: self.src.handle,
             ranges: vec![range(0, 0, len)],
             ..Order::default()
@@ -206,6 +208,7 @@ impl Bench<'_> {
         let write_order = Order {
             op: XCOPY_CMD_TOKEN_WRITE,
             method: write.id,
+            method_index: write.index,
             dst: self.dst.handle,
             ranges: vec![written],
             token: made.token.clone(),
@@ -220,6 +223,7 @@ impl Bench<'_> {
         let release = Order {
             op: XCOPY_CMD_TOKEN_RELEASE,
             method: write.id,
+            method_index: write.index,
             dst: self.src.handle,
             token: made.token,
             ..Order::default()

@@ -54,9 +54,12 @@ struct xcopy_queue;
 /*
  * Text of the calling thread's last failed call: what went wrong and what to
  * do next. Wording may change between versions; decide by the error number.
+ * Calls that succeed leave it as it is; xcopy_submit and xcopy_poll also set it
+ * when they do a part.
  *
  * @return NUL-terminated text owned by the library, "" if no call of this
- * thread failed; valid until this thread's next failing call.
+ * thread failed. Valid until this thread's next failing call, or its end: copy
+ * what has to live longer.
  */
 const char *xcopy_last_error(void);
 
@@ -85,7 +88,11 @@ int xcopy_context_create(const struct xcopy_context_options *options,
 
 /*
  * Frees a context: its devices are closed, its tokens wiped, its threads end.
- * In a forked child it only leaks.
+ * In a forked child it only leaks. Waits up to 5 s for what its threads still do.
+ * One that then hangs in a plugin or in the kernel is left behind, with the
+ * plugins and the memory that it may use; the same holds for what backends kept
+ * of a queue that was destroyed by force. In no case are the functions in
+ * xcopy_context_options called afterwards.
  *
  * @param context May be NULL. Not to be used afterwards, unless refused.
  * @return 0, or -EBUSY while a queue of it exists; -ECHILD in a forked child.
@@ -494,8 +501,8 @@ int xcopy_submit(struct xcopy_queue *queue,
  * @param completions Receives up to `max`.
  * @param stride Bytes from one to the next, at least 64; what this version does
  * not know is zeroed.
- * @param min Wait until so many are taken; 0 never waits. A wait ends early
- * when nothing is in flight.
+ * @param min Wait until so many are taken; 0 never waits. More than `max` counts
+ * as `max`. A wait ends early when nothing is in flight.
  * @param max Take at most so many.
  * @param timeout_ns Nanoseconds to wait at most; negative is for ever.
  * @return How many were taken, 0 after the timeout; or -errno: -EINTR (a signal

@@ -158,7 +158,10 @@ struct xcopy_plugin;
 /* The request's method mask, or the context's, leaves the better method out. */
 #define XCOPY_REASON_NOT_ALLOWED 1
 
-/* No loaded plugin offers a better method for these devices. */
+/*
+ * No loaded plugin offers the method that was named, or a better one, for these
+ * devices.
+ */
 #define XCOPY_REASON_NO_PLUGIN 2
 
 /* The plugin does not serve this kind of device. */
