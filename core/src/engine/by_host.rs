@@ -1,7 +1,7 @@
 //! What the host does itself: copies on the pool, bridges between plugins'
 //! devices, and zeroes.
 
-use super::by_ring::{has_holes, is_large};
+use super::by_ring::{Movers, has_holes, is_large};
 use super::context::{BUFFER_BYTES, Context};
 use super::devices::PluginHandle;
 use super::dispatch::{ONE, Tried};
@@ -10,7 +10,7 @@ use super::queue::Queue;
 use super::route::Endpoint;
 use super::shared::{Answer, Purpose};
 use crate::device::is_well_known;
-use crate::host::{Buffer, CopyJob, Outcome, RangesJob, RingCopy, Side, is_within_memory};
+use crate::host::{Buffer, CopyJob, Outcome, RangesJob, RingCopy, Side};
 use crate::plan::{Cursor, Kind, Step, next_command};
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -386,6 +386,7 @@ fn looks_for_holes(src: RawFd, keep_holes: bool) -> bool {
 /// Carries out a command of many ranges; `ends` are source, destination and its kind.
 pub(super) fn ranges_on_pool(
     context: &Context,
+    movers: &Movers,
     (src, dst, kind): (RawFd, RawFd, u32),
     ranges: &[xcopy_range],
     keep_holes: bool,
@@ -395,6 +396,7 @@ pub(super) fn ranges_on_pool(
         Ok(taken) => taken,
         Err(answer) => return answer,
     };
+    let way = movers.lists.begin(src, dst);
     let done = crate::host::copy_ranges(RangesJob {
         src,
         dst,
@@ -402,14 +404,18 @@ pub(super) fn ranges_on_pool(
         keep_holes: keep_holes && has_holes(src),
         buffer: &mut buffer[..size],
         dst_is_file: kind == XCOPY_KIND_FILE,
-        within_memory: is_within_memory(src, dst),
+        by_kernel: way.by_kernel,
         stop,
     });
+    if done.error.is_none() {
+        way.ended(done.copied);
+    }
     answer_of(&done, XCOPY_METHOD_READ_WRITE)
 }
 
 pub(super) fn copy_on_pool(
     context: &Arc<Context>,
+    movers: &Movers,
     copy: &RingCopy,
     kind: u32,
     keep_holes: bool,
@@ -419,6 +425,8 @@ pub(super) fn copy_on_pool(
         Ok(taken) => taken,
         Err(answer) => return answer,
     };
+    let large = is_large(copy.length);
+    let way = large.then(|| movers.large.begin(copy.src, copy.dst));
     let done = crate::host::copy(CopyJob {
         src: copy.src,
         dst: copy.dst,
@@ -428,9 +436,12 @@ pub(super) fn copy_on_pool(
         keep_holes: looks_for_holes(copy.src, keep_holes),
         buffer: &mut buffer[..size],
         dst_is_file: kind == XCOPY_KIND_FILE,
-        within_memory: is_large(copy.length) && is_within_memory(copy.src, copy.dst),
+        by_kernel: way.as_ref().is_some_and(|way| way.by_kernel),
         stop,
     });
+    if let Some(way) = way.filter(|_| done.error.is_none()) {
+        way.ended(done.copied);
+    }
     answer_of(&done, XCOPY_METHOD_READ_WRITE)
 }
 

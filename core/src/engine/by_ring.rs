@@ -16,7 +16,7 @@ use super::queue::Queue;
 use super::route::Endpoint;
 use super::shared::{Errand, NO_PLUGIN, Purpose};
 use crate::device::is_well_known;
-use crate::host::{HostRing, RingCopy};
+use crate::host::{HostRing, Mover, RingCopy};
 use crate::plan::Step;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -31,9 +31,17 @@ const LARGE_AT_ONCE: u32 = 2;
 /// Bytes from which a command goes past the page cache.
 const DIRECT_BYTES: u64 = 1 << 20;
 
-/// What a pair's ends offer to a ring.
-#[derive(Clone, Copy, Default)]
+/// What was learnt of a pair's work on the pool: large commands, lists of ranges.
+#[derive(Default)]
+pub struct Movers {
+    pub(super) large: Mover,
+    pub(super) lists: Mover,
+}
+
+/// What a pair's ends offer to a ring, and to the pool.
+#[derive(Clone, Default)]
 pub struct RingEnds {
+    pub(super) movers: Arc<Movers>,
     /// Both ends are fds that a ring may work on.
     usable: bool,
     direct_src: Option<RawFd>,
@@ -58,6 +66,7 @@ impl Queue {
         let usable = !limited && is_workable(*src) && is_workable(*dst) && self.make_ring();
         let pair = &mut self.pairs[pair as usize];
         pair.ring = RingEnds {
+            movers: pair.ring.movers.clone(),
             usable,
             direct_src: direct_fd(pair.src.as_ref()),
             direct_dst: direct_fd(pair.dst.as_ref()),
@@ -109,9 +118,9 @@ impl Queue {
             return Tried::Blocked;
         }
         let Some(cell_index) = self.free_cells.last().copied().filter(|_| by_ring) else {
-            let context = self.context.clone();
+            let (context, movers) = (self.context.clone(), pair.ring.movers.clone());
             let work = move |stop: &AtomicBool| {
-                super::by_host::copy_on_pool(&context, &copy, kind, keep_holes, stop)
+                super::by_host::copy_on_pool(&context, &movers, &copy, kind, keep_holes, stop)
             };
             self.count_large(index, chosen, large);
             return self.send_to_pool(index, chosen, step, Purpose::Host, work);
@@ -166,11 +175,12 @@ impl Queue {
     ) -> Tried {
         let slot = &self.slots[index as usize];
         let keep_holes = slot.flags & XCOPY_REQ_KEEP_HOLES != 0;
+        let movers = self.pairs[slot.pair as usize].ring.movers.clone();
         self.count_large(index, chosen, true);
         let (context, count) = (self.context.clone(), ranges.len() as u32);
         let cell_index = self.free_cells.last().copied();
         let tried = self.send_to_pool(index, chosen, step, Purpose::Host, move |stop| {
-            super::by_host::ranges_on_pool(&context, ends, &ranges, keep_holes, stop)
+            super::by_host::ranges_on_pool(&context, &movers, ends, &ranges, keep_holes, stop)
         });
         if let Some(cell) = cell_index.and_then(|at| self.shared.cells.get(at as usize)) {
             // The owner's: whatever thread ends the command does not look at it.

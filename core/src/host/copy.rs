@@ -24,32 +24,14 @@ pub struct CopyJob<'a> {
     pub buffer: &'a mut [u8],
     /// The destination is a regular file, not a disk.
     pub dst_is_file: bool,
-    /// Both are files of one file system in memory (`is_within_memory`).
-    pub within_memory: bool,
+    /// The kernel is asked to move data by itself (`Mover`).
+    pub by_kernel: bool,
     /// Ends the copy between two chunks.
     pub stop: &'a AtomicBool,
 }
 
 /// Bytes of one move inside the kernel at most, so that a stop is seen.
 const MOVE_BYTES: u64 = 4 << 20;
-
-/// Whether two files lie in one file system in memory. There the kernel lends the
-/// source's pages to the write, one copy instead of two: a fifth less time,
-/// measured. On disks the same call is slower than reading and writing.
-pub fn is_within_memory(src: RawFd, dst: RawFd) -> bool {
-    const TMPFS_MAGIC: u32 = 0x0102_1994;
-    let of = |fd| {
-        // SAFETY: all-zero structs are valid, and the calls only write to them; a
-        // bad fd is an error.
-        unsafe {
-            let mut system: libc::statfs64 = std::mem::zeroed();
-            let mut stat: libc::stat64 = std::mem::zeroed();
-            let asked = libc::fstatfs64(fd, &raw mut system) | libc::fstat64(fd, &raw mut stat);
-            (asked == 0 && system.f_type as u32 == TMPFS_MAGIC).then_some(stat.st_dev)
-        }
-    };
-    of(src).is_some_and(|place| of(dst) == Some(place))
-}
 
 /// Copies. A source that ends before the range does is `EIO` on the read side:
 /// the range was checked against its size before.
@@ -92,7 +74,7 @@ pub fn copy(mut job: CopyJob) -> Outcome {
 impl CopyJob<'_> {
     /// Moves data from `done.prefix` up to `end`.
     fn data(&mut self, end: u64, done: &mut Outcome) {
-        if self.within_memory {
+        if self.by_kernel {
             self.move_within(end, done);
         }
         self.read_and_write(end, done);

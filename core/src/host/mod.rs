@@ -6,6 +6,7 @@
 mod buffer;
 mod copy;
 mod lanes;
+mod mover;
 mod ranges;
 mod ring;
 mod ring_chunks;
@@ -14,8 +15,9 @@ mod ring_work;
 mod zero;
 
 pub use buffer::{Buffer, Buffers};
-pub use copy::{CopyJob, copy, is_within_memory};
+pub use copy::{CopyJob, copy};
 pub use lanes::Lanes;
+pub use mover::Mover;
 pub use ranges::{RangesJob, copy_ranges};
 pub use ring::HostRing;
 pub use ring_work::RingCopy;
@@ -65,6 +67,19 @@ fn errno() -> i32 {
     io::Error::last_os_error()
         .raw_os_error()
         .unwrap_or(libc::EIO)
+}
+
+/// Processor time of the calling thread, in nanoseconds.
+fn cpu_ns() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: a place for the answer that lives through the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    (time.tv_sec as u64)
+        .saturating_mul(1_000_000_000)
+        .saturating_add(time.tv_nsec as u64)
 }
 
 /// Whether `offset + length` is a file position of the kernel.

@@ -13,7 +13,7 @@ const GAP_BYTES: u64 = 4096;
 /// Ranges up to this length are moved together in the buffer, to be written at
 /// once where they adjoin at the destination.
 const MOVE_BYTES: u64 = 4096;
-/// Ranges from this length on the kernel moves by itself within memory.
+/// Ranges from this length on the kernel moves by itself where it is asked to.
 const PAGE_BYTES: u64 = 4096;
 /// Ranges that are asked for ahead, where the first of them is not in the page cache.
 const AHEAD: usize = 16;
@@ -32,8 +32,8 @@ pub struct RangesJob<'a> {
     pub buffer: &'a mut [u8],
     /// The destination is a regular file, not a disk.
     pub dst_is_file: bool,
-    /// Both are files of one file system in memory (`is_within_memory`).
-    pub within_memory: bool,
+    /// The kernel is asked to move the larger ranges by itself (`Mover`).
+    pub by_kernel: bool,
     /// Ends the copies between two ranges.
     pub stop: &'a AtomicBool,
 }
@@ -48,7 +48,7 @@ pub fn copy_ranges(mut job: RangesJob) -> Outcome {
             ask_ahead(job.src, rest);
         }
         let limit = AHEAD - at % AHEAD;
-        let single = job.keep_holes || job.within_memory && rest[0].length >= PAGE_BYTES;
+        let single = job.keep_holes || job.by_kernel && rest[0].length >= PAGE_BYTES;
         let group = &rest[..match single {
             true => 1,
             false => near(rest, job.buffer.len() as u64).min(limit),
@@ -86,7 +86,7 @@ impl RangesJob<'_> {
             keep_holes: self.keep_holes,
             buffer: self.buffer,
             dst_is_file: self.dst_is_file,
-            within_memory: self.within_memory && range.length >= PAGE_BYTES,
+            by_kernel: self.by_kernel && range.length >= PAGE_BYTES,
             stop: self.stop,
         })
     }
@@ -202,7 +202,7 @@ mod tests {
             keep_holes: false,
             buffer: &mut buffer,
             dst_is_file: true,
-            within_memory: false,
+            by_kernel: false,
             stop: &AtomicBool::new(false),
         })
     }
@@ -270,7 +270,7 @@ mod tests {
             keep_holes: false,
             buffer: &mut [0; 4096],
             dst_is_file: true,
-            within_memory: false,
+            by_kernel: false,
             stop: &AtomicBool::new(true),
         });
         assert_eq!(done, Outcome::default());

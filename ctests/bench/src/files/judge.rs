@@ -9,6 +9,8 @@ use std::path::Path;
 
 /// Never behind: a ratio of medians of at most this.
 const BEHIND: f64 = 1.05;
+/// Seconds that are no copy: starting a process, its threads and its plugins.
+const START: f64 = 0.010;
 /// The processor's time is compared with peers that are this near to the best.
 const NEAR: f64 = 1.10;
 
@@ -137,11 +139,15 @@ impl Result {
         if ours.filled > 0 {
             faults.push(format!("{} bytes of holes were filled", ours.filled));
         }
-        let over = |ratio: Option<f64>| ratio.filter(|ratio| *ratio > BEHIND);
-        if let (Some(ratio), Some(best)) = (over(self.wall_ratio()), self.best_peer()) {
+        // `ours` over the ratio is the peer's figure.
+        let over = |ratio: Option<f64>, ours: f64| {
+            ratio.filter(|ratio| *ratio > BEHIND && ours - ours / ratio > START)
+        };
+        let wall = over(self.wall_ratio(), ours.wall.median());
+        if let (Some(ratio), Some(best)) = (wall, self.best_peer()) {
             faults.push(format!("BEHIND {}: {ratio:.2} times its time", best.name));
         }
-        if let Some(ratio) = over(self.cpu_ratio()) {
+        if let Some(ratio) = over(self.cpu_ratio(), ours.cpu.median()) {
             faults.push(format!(
                 "more processor: {ratio:.2} times the leanest peer's"
             ));
