@@ -54,7 +54,7 @@ pub unsafe extern "C" fn xcopy_submit(
                 // SAFETY: as above.
                 return unsafe { submit_rest(entered, requests, stride, n, done) };
             }
-            if !entered.shared().is_plain() {
+            if !entered.shared().flush() {
                 entered.owner().after_submit();
             }
             n as c_int

@@ -348,7 +348,6 @@ impl Queue {
                 private_data: plugin.private_of(cell_index),
             };
         }
-        plugin.host().took_off();
         plugin.host().stage(cell.cmd.get());
     }
 

@@ -99,10 +99,9 @@ pub struct CommandCell {
     way: Cell<*const Way>,
     /// Room for the range of a command that has one.
     pub range: UnsafeCell<xcopy_range>,
-    /// On the straight way: XCOPY_REQ_ flags of the request, in the high half.
-    pub words: Cell<u64>,
-    /// On the straight way: the methods that the request named.
-    pub methods: Cell<u32>,
+    /// On the straight way: XCOPY_REQ_ flags of the request (low half), and the
+    /// methods that it named.
+    pub choice: Cell<u64>,
     /// A twin's slot.
     pub slot: Cell<u32>,
     /// The public words of that slot.
@@ -132,8 +131,7 @@ impl CommandCell {
             total: Cell::new(0),
             way: Cell::new(off),
             range: UnsafeCell::new(xcopy_range::default()),
-            words: Cell::new(0),
-            methods: Cell::new(0),
+            choice: Cell::new(0),
             slot: Cell::new(0),
             face: Cell::new(ptr::null()),
             next: Cell::new(ptr::null()),

@@ -9,6 +9,9 @@ use std::ptr;
 use std::sync::Arc;
 use xcopy_abi::*;
 
+/// Commands that a plugin is asked to end in one call.
+const POLL_BATCH: u32 = 256;
+
 type Submit = unsafe extern "C" fn(*mut c_void, *const *mut xcopy_cmd, u32) -> i32;
 type Poll = unsafe extern "C" fn(*mut c_void, u32) -> i32;
 
@@ -25,9 +28,10 @@ pub struct HostQueue {
 /// The owner's part, in lines of its own.
 #[repr(align(128))]
 pub struct Owned {
-    /// Commands that the plugin has, or that wait in the batch.
-    pub flying: Cell<u32>,
-    staged: Cell<u32>,
+    /// Commands that the plugin has.
+    flying: Cell<u32>,
+    /// Where the next command of the batch goes.
+    end: Cell<*mut *mut xcopy_cmd>,
     batch: Box<[Cell<*mut xcopy_cmd>]>,
     handle: Cell<*mut c_void>,
     submit: Submit,
@@ -57,13 +61,14 @@ impl HostQueue {
         (submit, poll): (Option<Submit>, Option<Poll>),
     ) -> HostQueue {
         let none = Cell::new(ptr::null_mut());
+        let batch: Box<[_]> = vec![none; shared.cells.len()].into();
         HostQueue {
             shared: shared.clone(),
             plugin,
             owned: Owned {
                 flying: Cell::new(0),
-                staged: Cell::new(0),
-                batch: vec![none; shared.cells.len()].into(),
+                end: Cell::new(batch.as_ptr().cast_mut().cast()),
+                batch,
                 handle: Cell::new(ptr::null_mut()),
                 submit: submit.unwrap_or(takes_nothing),
                 poll: poll.unwrap_or(has_nothing),
@@ -84,17 +89,15 @@ impl HostQueue {
         self.owned.handle.get()
     }
 
-    /// Whether the plugin has commands, or they wait for it.
-    #[inline(always)]
-    pub fn is_flying(&self) -> bool {
-        self.owned.flying.get() != 0
+    /// Commands that the plugin has, or that wait for it.
+    pub fn flying(&self) -> u32 {
+        self.owned.flying.get() + self.staged() as u32
     }
 
-    /// A command is on its way to the plugin.
-    #[inline(always)]
+    /// The plugin has one more command, past the batch.
     pub fn took_off(&self) {
         let flying = &self.owned.flying;
-        flying.set(flying.get().wrapping_add(1));
+        flying.set(flying.get() + 1);
     }
 
     /// So many commands are the core's again.
@@ -104,37 +107,59 @@ impl HostQueue {
         flying.set(flying.get().wrapping_sub(n));
     }
 
+    #[inline(always)]
+    fn first(&self) -> *mut *mut xcopy_cmd {
+        // `Cell` has the layout of its content.
+        self.owned.batch.as_ptr().cast_mut().cast()
+    }
+
+    /// Commands in the batch.
+    #[inline(always)]
+    fn staged(&self) -> usize {
+        (self.owned.end.get().addr() - self.first().addr()) / size_of::<*mut xcopy_cmd>()
+    }
+
+    fn set_staged(&self, n: usize) {
+        self.owned.end.set(self.first().wrapping_add(n));
+    }
+
     /// Adds a command to the batch.
     #[inline(always)]
     pub fn stage(&self, command: *mut xcopy_cmd) {
-        let staged = self.owned.staged.get();
         // Never past the end: there are as many places as commands, and a command
         // is in the batch of one plugin and once.
-        debug_assert!((staged as usize) < self.owned.batch.len());
+        debug_assert!(self.staged() < self.owned.batch.len());
+        let end = self.owned.end.get();
         // SAFETY: see above.
-        unsafe { self.owned.batch.get_unchecked(staged as usize) }.set(command);
-        self.owned.staged.set(staged + 1);
+        unsafe {
+            end.write(command);
+            self.owned.end.set(end.add(1));
+        }
     }
 
     /// Whether commands wait to be taken by the plugin.
     #[inline(always)]
     pub fn has_batch(&self) -> bool {
-        self.owned.staged.get() != 0
+        self.owned.end.get() != self.first()
     }
 
-    /// Offers the batch to the plugin. What it does not take stays, unless it
-    /// refuses for good: then the commands end.
+    /// Offers the batch, if there is one, to the plugin. What it does not take
+    /// stays, unless it refuses for good: then the commands end.
     #[inline(always)]
     pub fn flush(&self) {
-        let owned = &self.owned;
-        let n = owned.staged.get();
-        let batch = owned.batch.as_ptr().cast::<*mut xcopy_cmd>();
+        let (owned, first) = (&self.owned, self.first());
+        if owned.end.get() == first {
+            return;
+        }
+        let n = self.staged() as u32;
+        // At once: a command may end inside the call.
+        owned.flying.set(owned.flying.get().wrapping_add(n));
         // SAFETY: the handle is this queue's, and this is its owner's thread; the
         // commands are stable core memory that nobody else touches while they fly,
-        // and `n` of them were staged. `Cell` has the layout of its content.
-        let taken = unsafe { (owned.submit)(owned.handle.get(), batch, n) };
+        // and `n` of them were staged.
+        let taken = unsafe { (owned.submit)(owned.handle.get(), first, n) };
         if taken as u32 == n {
-            owned.staged.set(0);
+            owned.end.set(first);
         } else {
             self.took(taken, n);
         }
@@ -143,23 +168,23 @@ impl HostQueue {
     /// The plugin did not take all.
     #[cold]
     fn took(&self, taken: i32, n: u32) {
-        let owned = &self.owned;
+        let batch = &self.owned.batch;
         match u32::try_from(taken) {
             Ok(taken) if taken < n => {
+                self.landed(n - taken);
                 for at in taken..n {
-                    let command = owned.batch[at as usize].get();
-                    owned.batch[(at - taken) as usize].set(command);
+                    batch[(at - taken) as usize].set(batch[at as usize].get());
                 }
-                owned.staged.set(n - taken);
+                self.set_staged((n - taken) as usize);
             }
             Ok(_) => {
                 add(&self.shared.stats.plugin_faults, 1);
-                owned.staged.set(0);
+                self.set_staged(0);
             }
-            Err(_) if is_transient(-taken) => {}
+            Err(_) if is_transient(-taken) => self.landed(n),
             Err(_) => {
-                owned.staged.set(0);
-                for place in &owned.batch[..n as usize] {
+                self.set_staged(0);
+                for place in &batch[..n as usize] {
                     // SAFETY: staged by this queue; the plugin refused it.
                     let cookie = unsafe { (*place.get()).cookie };
                     let result = xcopy_result {
@@ -173,9 +198,10 @@ impl HostQueue {
         }
     }
 
-    /// Takes a command back that the plugin never saw; whether it was there.
+    /// Takes a command back that the plugin never saw, as one that ended; whether
+    /// it was there.
     pub fn unstage(&self, command: *mut xcopy_cmd) -> bool {
-        let staged = self.owned.staged.get() as usize;
+        let staged = self.staged();
         let batch = &self.owned.batch[..staged];
         let Some(at) = batch.iter().position(|place| place.get() == command) else {
             return false;
@@ -183,15 +209,19 @@ impl HostQueue {
         for next in at + 1..staged {
             batch[next - 1].set(batch[next].get());
         }
-        self.owned.staged.set(staged as u32 - 1);
+        self.set_staged(staged - 1);
+        self.took_off();
         true
     }
 
-    /// Has the plugin end up to `max` commands.
+    /// Has the plugin end commands, if it has any.
     #[inline(always)]
-    pub fn poll(&self, max: u32) {
-        // SAFETY: the handle is this queue's, and this is its owner's thread.
-        unsafe { (self.owned.poll)(self.owned.handle.get(), max) };
+    pub fn poll(&self) {
+        let owned = &self.owned;
+        if owned.flying.get() != 0 {
+            // SAFETY: the handle is this queue's, and this is its owner's thread.
+            unsafe { (owned.poll)(owned.handle.get(), POLL_BATCH) };
+        }
     }
 
     /// The first free command of the straight way, or NULL.

@@ -22,38 +22,48 @@ impl HostQueue {
     pub unsafe fn complete_local(&self, results: *const xcopy_result, n: u32) {
         let shared = &*self.shared;
         let places = &shared.straight().places;
-        let (mut at, all) = (places.next(), places.left());
-        let mut left = all;
+        let (first, left) = (places.next(), places.left());
+        let (now, mut at) = (left.min(n), first);
         // SAFETY: the caller's word.
-        for result in unsafe { std::slice::from_raw_parts(results, n as usize) } {
+        let results = unsafe { std::slice::from_raw_parts(results, n as usize) };
+        let (quick, rest) = results.split_at(now as usize);
+        for result in quick {
             let cookie = result.cookie;
-            let Some(cell) = shared.cells.get(cookie as u32 as usize) else {
-                shared.complete_on_owner(self.plugin, result);
-                continue;
-            };
-            let total = cell.total.get();
-            // SAFETY: cells point to ways of this queue, which live as long as it.
-            let way = unsafe { &*cell.way() };
-            if !cell.is(cookie)
-                || !std::ptr::eq(way.host, self)
-                || (result.status | result.flags as i32) != 0
-                || result.bytes != total
-                || left == 0
-            {
-                shared.complete_on_owner(self.plugin, result);
-                continue;
+            if let Some(cell) = shared.cells.get(cookie as u32 as usize) {
+                let total = cell.total.get();
+                // SAFETY: cells point to ways of this queue, which live as long.
+                let way = unsafe { &*cell.way() };
+                if cell.is(cookie)
+                    && std::ptr::eq(way.host, self)
+                    && (result.status | result.flags as i32) == 0
+                    && result.bytes == total
+                {
+                    cell.land_flying(cookie);
+                    // SAFETY: the cell was a twin, and a place is left: no more
+                    // results are looked at than there are.
+                    unsafe {
+                        finish(&shared.stats, way, cell, total, at);
+                        at = at.add(1);
+                    }
+                    self.put_twin(cell);
+                    continue;
+                }
             }
-            cell.land_flying(cookie);
-            // SAFETY: the cell was a twin, and a place is left.
-            unsafe {
-                finish(&shared.stats, way, cell, total, at);
-                at = places.after(at);
-            }
-            left -= 1;
-            self.put_twin(cell);
+            shared.complete_on_owner(self.plugin, result);
         }
-        places.fill(at, left);
-        self.landed(all - left);
+        let landed = (at.addr() - first.addr()) / size_of::<xcopy_completion>();
+        places.fill(at, left - landed as u32);
+        self.landed(landed as u32);
+        if !rest.is_empty() {
+            self.complete_later(rest);
+        }
+    }
+
+    #[cold]
+    fn complete_later(&self, results: &[xcopy_result]) {
+        for result in results {
+            self.shared.complete_on_owner(self.plugin, result);
+        }
     }
 }
 
@@ -104,7 +114,7 @@ impl Queue {
         // SAFETY: the cell was a twin, and a place is left.
         unsafe {
             finish(&self.shared.stats, way, cell, total, at);
-            straight.places.fill(straight.places.after(at), left - 1);
+            straight.places.fill(at.add(1), left - 1);
         }
         host.put_twin(cell);
         true
@@ -145,8 +155,8 @@ impl Queue {
         let slot = &mut self.slots[index as usize];
         // SAFETY: the plugin may read the range, nobody writes it.
         slot.range = unsafe { *cell.range.get() };
-        slot.flags = (cell.words.get() >> 32) as u32;
-        slot.methods = cell.methods.get();
+        slot.flags = cell.choice.get() as u32;
+        slot.methods = (cell.choice.get() >> 32) as u32;
         slot.total = total;
         slot.pair = way.pair;
         slot.stage = Stage::Run;

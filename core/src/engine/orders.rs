@@ -154,11 +154,11 @@ impl Queue {
             };
             cell.cmd.get()
         };
-        plugin.host().took_off();
         if plugin.plugin.model() != XCOPY_MODEL_BLOCKING {
             plugin.host().stage(command);
             return;
         }
+        plugin.host().took_off();
         let (shared, owner, plugin) = (self.shared.clone(), plugin.plugin.clone(), order.plugin);
         let command = SendPtr(command);
         let share = Owner::Plugin(Arc::as_ptr(&owner).addr());

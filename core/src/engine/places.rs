@@ -8,6 +8,7 @@ use xcopy_abi::*;
 
 /// Places for completions. The next is aligned to 8; there are `left`, `stride`
 /// bytes apart, at least 64 writable bytes each (`stride` bytes if it is longer).
+/// While plugins end commands they are just 64.
 pub struct Places {
     at: Cell<*mut u8>,
     stride: Cell<usize>,
@@ -30,27 +31,24 @@ impl Places {
         self.left.get()
     }
 
+    /// Leaves none while plugins end commands, if they are larger than a completion:
+    /// then all completions become ready first. The number to `show` again.
+    pub fn hide(&self) -> Option<u32> {
+        let larger = self.stride.get() != size_of::<xcopy_completion>();
+        larger.then(|| self.left.replace(0))
+    }
+
+    /// Ends what `hide` began.
+    pub fn show(&self, hidden: Option<u32>) {
+        if let Some(left) = hidden {
+            self.left.set(left);
+        }
+    }
+
     /// The next place. To be written only while one is left, and then `fill`ed.
     #[inline(always)]
     pub fn next(&self) -> *mut xcopy_completion {
         self.at.get().cast()
-    }
-
-    /// The place after the one at `at`, which was written. Zeroes the tail of that
-    /// one which the caller knows and we do not.
-    ///
-    /// # Safety
-    /// `at` is a place of these.
-    #[inline(always)]
-    pub unsafe fn after(&self, at: *mut xcopy_completion) -> *mut xcopy_completion {
-        let stride = self.stride.get();
-        // SAFETY: the place is there, `stride` bytes long.
-        unsafe {
-            if stride != size_of::<xcopy_completion>() {
-                zero_tail(at, stride);
-            }
-            at.byte_add(stride)
-        }
     }
 
     /// Places up to `next` were written, and `left` are left.
@@ -66,19 +64,16 @@ impl Places {
         if left == 0 {
             return;
         }
-        // SAFETY: a place is left.
+        let (known, stride) = (size_of::<xcopy_completion>(), self.stride.get());
+        // SAFETY: a place is left, `stride` bytes long.
         unsafe {
             at.write(completion);
-            self.fill(self.after(at), left - 1);
+            // What the caller knows and we do not.
+            let tail = at.cast::<u8>().add(known);
+            ptr::write_bytes(tail, 0, stride.saturating_sub(known));
+            self.fill(at.byte_add(stride), left - 1);
         }
     }
-}
-
-#[cold]
-unsafe fn zero_tail(at: *mut xcopy_completion, stride: usize) {
-    let known = size_of::<xcopy_completion>();
-    // SAFETY: the caller's word that the place is `stride` bytes long.
-    unsafe { ptr::write_bytes(at.cast::<u8>().add(known), 0, stride.saturating_sub(known)) };
 }
 
 /// A poll under way: as long as it lasts, completions go to the caller's places.

@@ -199,7 +199,7 @@ impl PluginQueue {
             None => false,
         };
         let mute = self.fd < 0 && self.plugin.model() != XCOPY_MODEL_THREADED;
-        on && self.host().is_flying() && (busy || mute)
+        on && self.host().flying() > 0 && (busy || mute)
     }
 
     /// Asks a command to end early.

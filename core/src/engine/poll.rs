@@ -12,8 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, compiler_fence};
 use xcopy_abi::*;
 
-/// Commands that a polled plugin is asked to end in one call.
-const POLL_BATCH: u32 = 256;
 /// Ranges that one poll checks of each long list.
 const SCAN_SLICE: u64 = 16_384;
 
@@ -43,12 +41,8 @@ impl QueueShared {
         let polling =
             unsafe { Polling::begin(self, out.cast(), size_of::<xcopy_completion>(), max) };
         for host in straight.hosts() {
-            if host.is_flying() {
-                if host.has_batch() {
-                    host.flush();
-                }
-                host.poll(POLL_BATCH);
-            }
+            host.flush();
+            host.poll();
         }
         let taken = polling.end();
         self.count_taken(taken);
@@ -77,12 +71,8 @@ impl Queue {
     /// Completions go to the places of the poll under way, or become ready.
     pub(super) fn advance(&mut self) {
         for host in self.shared.straight().hosts() {
-            if host.is_flying() {
-                if host.has_batch() {
-                    host.flush();
-                }
-                host.poll(POLL_BATCH);
-            }
+            host.flush();
+            host.poll();
         }
         self.poll_ring();
         self.take_ended();
@@ -196,7 +186,9 @@ impl Queue {
         // What was ready before comes first.
         self.take_ready();
         loop {
+            let hidden = shared.straight().places.hide();
             self.advance();
+            shared.straight().places.show(hidden);
             self.take_ready();
             let taken = polling.taken();
             if taken >= min || timeout_ns == 0 || self.is_idle(taken) {

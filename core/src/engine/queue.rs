@@ -143,12 +143,12 @@ impl Queue {
     /// Commands in flight.
     fn all_flying(&self) -> u32 {
         let hosts = self.shared.straight().hosts();
-        self.flying + hosts.map(|host| host.owned.flying.get()).sum::<u32>()
+        self.flying + hosts.map(HostQueue::flying).sum::<u32>()
     }
 
     /// Whether any command is in flight.
     pub(super) fn has_flying(&self) -> bool {
-        self.flying > 0 || self.shared.straight().hosts().any(HostQueue::is_flying)
+        self.all_flying() > 0
     }
 
     /// Gives the slot of a request back that was not on the straight way.
@@ -191,7 +191,7 @@ impl Queue {
             if plugin.fd >= 0 {
                 self.bell.remove(plugin.fd);
             }
-            if plugin.host().is_flying() {
+            if plugin.host().flying() > 0 {
                 plugin.abandon();
             } else {
                 plugin.destroy();

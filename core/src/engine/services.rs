@@ -143,12 +143,23 @@ unsafe extern "C" fn complete_local(
             // SAFETY: the plugin's word: its owner's thread, `n` results of our size.
             return unsafe { host.complete_local(results, n) };
         }
-        for index in 0..n {
-            // SAFETY: the plugin's word.
-            let result = unsafe { result_at(results, stride, index) };
-            host.shared.complete_on_owner(host.plugin, &result);
-        }
+        // SAFETY: as above.
+        unsafe { complete_resized(host, results, stride, n) };
     });
+}
+
+/// Ends commands by results of another size than ours.
+///
+/// # Safety
+/// `results` points to `n` results of `stride` bytes.
+#[cold]
+#[inline(never)]
+unsafe fn complete_resized(host: &HostQueue, results: *const xcopy_result, stride: usize, n: u32) {
+    for index in 0..n {
+        // SAFETY: the caller's word.
+        let result = unsafe { result_at(results, stride, index) };
+        host.shared.complete_on_owner(host.plugin, &result);
+    }
 }
 
 unsafe extern "C" fn device_event(host_device: *mut c_void, events: u32, size_bytes: u64) {

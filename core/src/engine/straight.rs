@@ -14,7 +14,7 @@ use super::pairs::PairIndex;
 use super::places::Places;
 use super::queue::Queue;
 use super::shared::{PairCount, QueueShared};
-use super::way::{NEVER, Way, words_of};
+use super::way::{NEVER, Way, Wish};
 use crate::plan::Cursor;
 use std::cell::{Cell, UnsafeCell};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub struct Straight {
     /// before the queue does.
     hosts: Cell<*const HostQueue>,
     /// Ways used lately, by a hash of their handles.
-    lately: Box<[[Cell<*const Way>; 2]; LATELY]>,
+    lately: [[Cell<*const Way>; 2]; LATELY],
     /// The way of each pair, at an address for the life of the queue.
     ways: UnsafeCell<Vec<*mut Way>>,
     /// The way of commands and pairs that have none.
@@ -71,7 +71,7 @@ impl Straight {
             looked: Cell::new(0),
             rung: Cell::new(0),
             hosts: Cell::new(std::ptr::null()),
-            lately: Box::new(std::array::from_fn(|_| [place(), place()])),
+            lately: std::array::from_fn(|_| [place(), place()]),
             ways: UnsafeCell::default(),
             off,
         }
@@ -167,16 +167,16 @@ impl Straight {
     /// to `n` requests.
     #[inline(always)]
     pub unsafe fn submit(&self, requests: *const xcopy_request, n: u32) -> u32 {
-        let mut taken = 0;
-        while taken < n {
+        let (mut at, mut left) = (requests, n);
+        while left != 0 {
             // SAFETY: the caller's array; requests are plain data.
-            let request = unsafe { &*requests.add(taken as usize) };
+            let request = unsafe { &*at };
             let word = handles_of(request);
             let way = self.guess(word);
             if way.word != word {
                 break;
             }
-            let Some(flags) = way.takes(request) else {
+            let Some(wish) = way.takes(request) else {
                 break;
             };
             // SAFETY: a way that takes requests has its plugin queue.
@@ -188,19 +188,19 @@ impl Straight {
             if !way.count_in() {
                 break;
             }
-            launch(way, host, twin, request, flags);
-            taken += 1;
+            launch(way, host, twin, request, wish);
+            // SAFETY: not past the end.
+            at = unsafe { at.add(1) };
+            left -= 1;
         }
-        taken
+        n - left
     }
 
     /// Offers staged commands to the plugins.
     #[inline(always)]
     pub(super) fn flush(&self) {
         for host in self.hosts() {
-            if host.has_batch() {
-                host.flush();
-            }
+            host.flush();
         }
     }
 }
@@ -241,13 +241,12 @@ fn handles_of(request: &xcopy_request) -> u64 {
 
 /// Writes a command, with what others see of its request, and stages it.
 #[inline(always)]
-fn launch(way: &Way, host: &HostQueue, cell: &CommandCell, request: &xcopy_request, flags: u32) {
+fn launch(way: &Way, host: &HostQueue, cell: &CommandCell, request: &xcopy_request, wish: Wish) {
     host.take_twin(cell);
     let length = request.length;
     cell.total.set(length);
     cell.set_way(way);
-    cell.words.set(words_of(request));
-    cell.methods.set(request.methods);
+    cell.choice.set(wish.choice);
     // SAFETY: a twin has a face of the same queue.
     let face = unsafe { &*cell.face.get() };
     face.open(request.user_data, way.word, length);
@@ -260,12 +259,11 @@ fn launch(way: &Way, host: &HostQueue, cell: &CommandCell, request: &xcopy_reque
         (*range).length = length;
         (*command).cookie = cookie;
         // All that is looked at: a plugin may have used up what was here.
-        way.order(command, flags);
+        way.order(command, wish.order);
         (*command).ranges = range;
         (*command).nranges = 1;
         (*command).bytes = length;
     }
-    host.took_off();
     host.stage(command);
 }
 
@@ -288,8 +286,8 @@ impl Queue {
         }
         // SAFETY: as above; nothing below changes it.
         let way = unsafe { &*way };
-        let flags = way.takes(request).or_else(|| way.takes_unaligned(request));
-        let (Some(flags), true) = (flags, way.word == word) else {
+        let wish = way.takes(request).or_else(|| way.takes_unaligned(request));
+        let (Some(wish), true) = (wish, way.word == word) else {
             return false;
         };
         // SAFETY: a way that takes requests has its plugin queue.
@@ -305,7 +303,7 @@ impl Queue {
             return false;
         }
         straight.remember(way);
-        launch(way, host, twin, request, flags);
+        launch(way, host, twin, request, wish);
         true
     }
 

@@ -8,26 +8,24 @@ use xcopy_abi::*;
 
 impl QueueShared {
     /// Takes requests up to the first that does not go the straight way at once;
-    /// how many. If it is all, the plugins have them.
+    /// how many. The plugins do not have them yet.
     ///
     /// # Safety
     /// The owner's thread; `requests` points to `n` requests.
     #[inline(always)]
     pub unsafe fn submit(&self, requests: *const xcopy_request, n: u32) -> u32 {
-        let straight = self.straight();
         // SAFETY: the caller's word.
-        let taken = unsafe { straight.submit(requests, n) };
+        let taken = unsafe { self.straight().submit(requests, n) };
         self.count_accepted(taken);
         add(&self.stats.commands, u64::from(taken));
-        if taken == n {
-            straight.flush();
-        }
         taken
     }
 
-    /// Whether nothing but straight requests is under way.
+    /// Gives the plugins what was submitted; whether that was all there is to do,
+    /// since nothing but straight requests is under way.
     #[inline(always)]
-    pub fn is_plain(&self) -> bool {
+    pub fn flush(&self) -> bool {
+        self.straight().flush();
         self.straight().other.get() == 0
     }
 

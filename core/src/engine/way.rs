@@ -82,6 +82,23 @@ pub(super) struct Stamp {
 const _: () = assert!(std::mem::offset_of!(Way, src) == 64);
 const _: () = assert!(std::mem::offset_of!(Way, masks) == 128);
 
+/// What a straight request asks for besides its bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Wish {
+    /// XCOPY_CMD_ flags of the command.
+    pub(super) order: u32,
+    /// Its own flags (low half) and methods.
+    pub(super) choice: u64,
+}
+
+impl Wish {
+    /// Of a request without flags and methods.
+    const NONE: Wish = Wish {
+        order: XCOPY_CMD_OFFLOAD_ONLY,
+        choice: 0,
+    };
+}
+
 impl Way {
     /// The way of a pair that has none.
     pub(super) fn none(pair: u32, word: u64, count: Arc<PairCount>) -> Way {
@@ -201,31 +218,35 @@ impl Way {
         })
     }
 
-    /// Flags of the command, if the request is one for the straight way and as
-    /// well aligned as offsets and length of this pair can have to be.
+    /// What the request asks for, if it is one for the straight way and as well
+    /// aligned as offsets and length of this pair can have to be.
     #[inline(always)]
-    pub(super) fn takes(&self, request: &xcopy_request) -> Option<u32> {
+    pub(super) fn takes(&self, request: &xcopy_request) -> Option<Wish> {
         let extent = request.src_offset | request.dst_offset | request.length;
         let fits = extent & self.mask == 0 && self.holds(request);
-        if fits {
-            self.order_flags(request)
-        } else {
-            None
+        if !fits {
+            return None;
         }
+        // Most requests name nothing and ask for nothing.
+        let odd = u32::from(request.op ^ XCOPY_OP_COPY)
+            | u32::from(request.reserved)
+            | request.flags
+            | request.methods
+            | request.timeout_ms;
+        if u64::from(odd) | request.ext.addr() as u64 == 0 {
+            return Some(Wish::NONE);
+        }
+        self.grants(request)
     }
 
     /// The same, for a request that is less aligned.
     #[cold]
-    pub(super) fn takes_unaligned(&self, request: &xcopy_request) -> Option<u32> {
+    pub(super) fn takes_unaligned(&self, request: &xcopy_request) -> Option<Wish> {
         let misaligned = request.src_offset & u64::from(self.masks[0])
             | request.dst_offset & u64::from(self.masks[1])
             | request.length & u64::from(self.masks[2]);
         let fits = misaligned == 0 && self.holds(request);
-        if fits {
-            self.order_flags(request)
-        } else {
-            None
-        }
+        if fits { self.grants(request) } else { None }
     }
 
     /// Whether the request is within the devices and one command's bytes.
@@ -239,26 +260,27 @@ impl Way {
             && request.dst_offset <= self.dst_size.wrapping_sub(length)
     }
 
-    /// Flags of the command of a request that asks for nothing which only the
-    /// other way knows.
-    #[inline(always)]
-    fn order_flags(&self, request: &xcopy_request) -> Option<u32> {
-        let words = words_of(request);
-        let choice = u64::from(request.methods) | u64::from(request.timeout_ms) << 32;
-        // Most requests name nothing and ask for nothing.
-        if words == u64::from(XCOPY_OP_COPY) && choice == 0 && request.ext.is_null() {
-            return Some(XCOPY_CMD_OFFLOAD_ONLY);
-        }
+    /// What a request asks for, if it is nothing that only the other way knows. Out
+    /// of line, so that its loads do not crowd the ones before.
+    #[cold]
+    #[inline(never)]
+    fn grants(&self, request: &xcopy_request) -> Option<Wish> {
+        let words = u64::from(request.op)
+            | u64::from(request.reserved) << 16
+            | u64::from(request.flags) << 32;
+        let (flags, methods) = (request.flags, request.methods);
+        let named = methods & self.methods != 0 && methods & self.no_methods == 0;
         let plain = words & self.plain == u64::from(XCOPY_OP_COPY)
             && request.timeout_ms == 0
             && request.ext.is_null()
-            && (choice == 0
-                || request.methods & self.methods != 0 && request.methods & self.no_methods == 0);
+            && (methods == 0 || named);
         // NO_FALLBACK is bit 0, OFFLOAD_ONLY is bit 3; so is a method not named.
-        plain.then_some(
-            request.flags >> 3 & XCOPY_CMD_SET_HOST_BEHAVIOR
-                | (request.flags | u32::from(choice == 0)) << 3 & XCOPY_CMD_OFFLOAD_ONLY,
-        )
+        let order = flags >> 3 & XCOPY_CMD_SET_HOST_BEHAVIOR
+            | (flags | u32::from(methods == 0)) << 3 & XCOPY_CMD_OFFLOAD_ONLY;
+        plain.then_some(Wish {
+            order,
+            choice: u64::from(flags) | u64::from(methods) << 32,
+        })
     }
 
     /// Counts a request in; false, and nothing is changed, if the devices have to
@@ -273,7 +295,7 @@ impl Way {
         if changes() == self.epoch {
             return true;
         }
-        count.store(counted, Ordering::Relaxed);
+        self.count_out();
         false
     }
 
@@ -341,12 +363,6 @@ impl Way {
     pub(super) fn offloads(&self) -> bool {
         self.offloaded != 0
     }
-}
-
-/// Operation, reserved and flags of a request.
-#[inline(always)]
-pub(super) fn words_of(request: &xcopy_request) -> u64 {
-    u64::from(request.op) | u64::from(request.reserved) << 16 | u64::from(request.flags) << 32
 }
 
 // What is written with one store above lies together.

@@ -119,14 +119,16 @@ pub fn null_path(api: Api, plugin: &Path, npairs: usize, batch: u32) -> Result<W
     Ok(Box::new(move |ops| {
         let end = number + ops;
         while number < end {
-            for request in &mut requests {
-                let (src, dst) = path.pairs[sequence[number as usize % SEQUENCE] as usize];
-                (request.src, request.dst) = (src, dst);
+            let first = number;
+            let begin = first as usize % SEQUENCE;
+            let chosen = &sequence[begin..begin + batch as usize];
+            for (number, (request, pair)) in (first..).zip(requests.iter_mut().zip(chosen)) {
+                (request.src, request.dst) = path.pairs[usize::from(*pair)];
                 request.user_data = number;
                 request.src_offset = number % 1024 * 4096;
                 request.length = length(number);
-                number += 1;
             }
+            number += u64::from(batch);
             // SAFETY: the queue, and `batch` requests.
             let accepted = unsafe { (api.submit)(path.queue, requests.as_ptr(), 64, batch) };
             if accepted != batch as i32 {
@@ -140,9 +142,8 @@ pub fn null_path(api: Api, plugin: &Path, npairs: usize, batch: u32) -> Result<W
                 api.check("poll", taken)?;
                 return Err(format!("{taken} of {batch} taken"));
             }
-            for (k, completion) in completions.iter().enumerate() {
-                // In order, since the null plugin ends commands in order.
-                let expected = number - u64::from(batch) + k as u64;
+            // In order, since the null plugin ends commands in order.
+            for (expected, completion) in (first..).zip(&completions) {
                 if completion.user_data != expected
                     || completion.res != 0
                     || completion.bytes_done != length(expected)

@@ -1,9 +1,10 @@
 //! The queue of the POLLED and AFFINE forms.
 //!
-//! submit writes a command's answer straight into a ring of answers, poll hands
-//! the ring's pending part to the core: a command is touched once and copied
-//! nowhere. The owner's thread is the only one here, but the core may submit
-//! from inside complete_local, so nothing is borrowed across that call.
+//! submit writes a command's answer straight to the end of a list of answers, poll
+//! hands the list's front to the core: a command is touched once and copied nowhere,
+//! but for those that wait when the list is full. The owner's thread is the only one
+//! here, but the core may submit from inside complete_local, so nothing is borrowed
+//! across that call.
 
 use crate::{Complete, PANICKED, State, command, host_complete, log_error};
 use std::cell::{Cell, UnsafeCell};
@@ -14,9 +15,11 @@ use xcopy_abi::*;
 
 struct Queue {
     /// Twice the window, so that what is submitted while poll hands a full
-    /// window over still has room; a power of two.
+    /// window over still has room.
     answers: Box<[UnsafeCell<xcopy_result>]>,
+    /// The first answer that the core does not have.
     head: Cell<u32>,
+    /// The end of the answers.
     tail: Cell<u32>,
     polling: Cell<bool>,
     armed: Cell<bool>,
@@ -45,31 +48,47 @@ fn thread_number() -> u64 {
 }
 
 impl Queue {
+    /// Place of an answer, at most as many as there are.
     fn slot(&self, position: u32) -> *mut xcopy_result {
-        let index = position as usize & (self.answers.len() - 1);
-        // SAFETY: the length is a power of two, so the mask keeps the index
-        // inside; going through the base pointer lets a run of slots be handed
-        // over as one array (UnsafeCell has the layout of its content).
-        unsafe {
-            self.answers
-                .as_ptr()
-                .add(index)
-                .cast::<xcopy_result>()
-                .cast_mut()
-        }
+        // Through the base pointer, so that a run of slots can be handed over as one
+        // array (UnsafeCell has the layout of its content).
+        let first = self.answers.as_ptr().cast::<xcopy_result>().cast_mut();
+        first.wrapping_add(position as usize)
     }
 
     fn pending(&self) -> u32 {
-        self.tail.get().wrapping_sub(self.head.get())
+        self.tail.get() - self.head.get()
     }
 
-    /// Hands `n` pending answers, which must not wrap, to the core.
-    fn hand_over(&self, position: u32, n: u32) {
+    /// How many of `n` answers can be written at the end.
+    fn room(&self, n: u32) -> u32 {
+        let room = self.answers.len() as u32 - self.tail.get();
+        if n <= room { n } else { self.make_room(n) }
+    }
+
+    /// The same after pending answers were moved to the front.
+    #[cold]
+    fn make_room(&self, n: u32) -> u32 {
+        let (head, pending) = (self.head.get(), self.pending());
+        // The core looks at them.
+        if !self.polling.get() {
+            // SAFETY: both ranges are inside; only the owner's thread is here.
+            unsafe {
+                std::ptr::copy(self.slot(head), self.slot(0), pending as usize);
+            }
+            self.head.set(0);
+            self.tail.set(pending);
+        }
+        n.min(self.answers.len() as u32 - self.tail.get())
+    }
+
+    /// Hands the first `n` pending answers to the core.
+    fn hand_over(&self, n: u32) {
         // SAFETY: the slots hold answers written by submit, and stay unchanged
         // during the call because head moves only afterwards; the host queue is
         // valid until `destroy`, and this is its owner's thread.
         unsafe {
-            let first = self.slot(position);
+            let first = self.slot(self.head.get());
             (self.complete)(self.host_queue, first, size_of::<xcopy_result>(), n);
         }
     }
@@ -138,7 +157,7 @@ pub(crate) unsafe extern "C" fn create(
         if window == 0 || window > 65_536 {
             return -libc::EINVAL;
         }
-        let slots = window.next_power_of_two() as usize * 2;
+        let slots = window as usize * 2;
         // SAFETY: a result of zeroes is a valid one: integers and a NULL.
         let empty: xcopy_result = unsafe { std::mem::zeroed() };
         let made = Box::new(Queue {
@@ -193,8 +212,7 @@ pub(crate) unsafe extern "C" fn submit<const MODEL: u32>(
         // SAFETY: `create` made it; only the owner's thread is here, and the
         // queue is only ever borrowed shared.
         let queue = unsafe { &*queue.cast::<Queue>() };
-        let room = queue.answers.len() as u32 - queue.pending();
-        let taken = n.min(room);
+        let taken = queue.room(n);
         let astray = MODEL == XCOPY_MODEL_AFFINE && queue.owner != thread_number();
         let tail = queue.tail.get();
         for i in 0..taken {
@@ -203,7 +221,7 @@ pub(crate) unsafe extern "C" fn submit<const MODEL: u32>(
             // `room` are taken.
             unsafe {
                 let command = &**commands.add(i as usize);
-                let slot = queue.slot(tail.wrapping_add(i));
+                let slot = queue.slot(tail + i);
                 match MODEL {
                     XCOPY_MODEL_AFFINE if astray => {
                         slot.write(command::failure(command, libc::EPERM, XCOPY_REASON_FAILED));
@@ -213,7 +231,7 @@ pub(crate) unsafe extern "C" fn submit<const MODEL: u32>(
                 }
             }
         }
-        queue.tail.set(tail.wrapping_add(taken));
+        queue.tail.set(tail + taken);
         if queue.armed.get() && queue.pending() > 0 {
             queue.signal();
         }
@@ -229,7 +247,6 @@ pub(crate) unsafe extern "C" fn poll<const MODEL: u32>(queue: *mut c_void, max: 
         }
         // SAFETY: as in `submit`.
         let queue = unsafe { &*queue.cast::<Queue>() };
-        let head = queue.head.get();
         let n = queue.pending().min(max);
         // From inside complete_local the same answers would be handed over twice.
         if n == 0 || queue.polling.get() {
@@ -238,19 +255,14 @@ pub(crate) unsafe extern "C" fn poll<const MODEL: u32>(queue: *mut c_void, max: 
         if MODEL == XCOPY_MODEL_AFFINE && queue.owner != thread_number() {
             for i in 0..n {
                 // SAFETY: a pending slot, written by submit; nobody else looks.
-                let answer = unsafe { &mut *queue.slot(head.wrapping_add(i)) };
+                let answer = unsafe { &mut *queue.slot(queue.head.get() + i) };
                 (answer.status, answer.bytes) = (-libc::EPERM, 0);
             }
         }
         queue.polling.set(true);
-        let to_end = queue.answers.len() as u32 - (head & (queue.answers.len() as u32 - 1));
-        let run = n.min(to_end);
-        queue.hand_over(head, run);
-        if n > run {
-            queue.hand_over(head.wrapping_add(run), n - run);
-        }
+        queue.hand_over(n);
         queue.polling.set(false);
-        queue.head.set(head.wrapping_add(n));
+        queue.head.set(queue.head.get() + n);
         if queue.pending() == 0 {
             // Starting over keeps small batches in the same few cache lines.
             queue.head.set(0);
