@@ -24,6 +24,10 @@ void copy_manager_poke(const struct copy_manager *target, size_t unit, uint64_t 
 size_t copy_manager_live_tokens(const struct copy_manager *target);
 /* Ends all tokens by a qualifier of 23h: 4 unknown, 6 revoked, 7 expired, 8 cancelled, 9 deleted. */
 int copy_manager_end_tokens(const struct copy_manager *target, int fate);
+/* Microseconds that every command takes from now on. */
+void copy_manager_service(const struct copy_manager *target, uint64_t microseconds);
+/* Nanoseconds of processor that its commands took so far. */
+uint64_t copy_manager_cpu_ns(const struct copy_manager *target);
 void copy_manager_free(struct copy_manager *target);
 
 #endif

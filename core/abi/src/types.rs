@@ -27,7 +27,8 @@ pub const XCOPY_OP_FLUSH: u16 = 3;
 /// length are 0. With XCOPY_REQ_EXCLUSIVE the caller vouches, for the life of
 /// both handles, that nobody else caches or writes them.
 pub const XCOPY_OP_PREPARE: u16 = 4;
-/// Fill the empty token `dst` with a representation of a range of `src`.
+/// Fill the empty token `dst` with a representation of a range of `src`. Whether
+/// it shows what is written to the source later, xcopy_token_info.shows says.
 pub const XCOPY_OP_TOKEN_CREATE: u16 = 5;
 /// Write from the token `src` (`src_offset` counts bytes into the token) to `dst`.
 pub const XCOPY_OP_TOKEN_WRITE: u16 = 6;

@@ -76,12 +76,9 @@ impl Queue {
             };
             end = end.min(piece.start.position + (found.position + found.length - at));
         }
-        // As few tokens as can be: as large as the device is known to make them.
-        let chunk = match (creates, method.adapt.ceiling()) {
-            (false, _) => method.adapt.chunk(),
-            (true, u64::MAX) => 0,
-            (true, ceiling) => ceiling,
-        };
+        // As few tokens as can be, each as large as the device makes it, and written
+        // as it is: parts of one may not be to be had (blocks of two sizes).
+        let chunk = method.adapt.most();
         let mut out = [ONE];
         let mut cursor = piece.start;
         let limits = xcopy_limits {

@@ -80,10 +80,15 @@ impl Adapt {
         wanted.min(self.ceiling)
     }
 
-    /// Bytes above which the device was seen to refuse commands; u64::MAX if none.
+    /// Bytes of a command at most where pieces have a size of their own, as tokens
+    /// do: what the caller forced and the device did not refuse; 0 is no limit.
     #[inline]
-    pub fn ceiling(&self) -> u64 {
-        self.ceiling
+    pub fn most(&self) -> u64 {
+        match (self.forced_chunk, self.ceiling) {
+            (0, u64::MAX) => 0,
+            (0, ceiling) => ceiling,
+            (forced, ceiling) => forced.min(ceiling),
+        }
     }
 
     /// Commands at once at most; never 0.

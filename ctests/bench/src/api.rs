@@ -40,6 +40,8 @@ functions! {
     plugin_load_all: fn(*mut c_void, *const c_char) -> c_int;
     plugin_load: fn(*mut c_void, *const c_char) -> c_int;
     plugin_register: fn(*mut c_void, Option<Init>) -> c_int;
+    context_options_init: fn(*mut xcopy_context_options, usize) -> c_int;
+    device_open_native: fn(*mut c_void, *const c_char, *mut c_void, u32, *mut u32) -> c_int;
     device_open: fn(*mut c_void, *const c_char, u32, *mut u32) -> c_int;
     queue_options_init: fn(*mut xcopy_queue_options, usize) -> c_int;
     queue_create: fn(*mut c_void, *const xcopy_queue_options, *mut *mut c_void) -> c_int;

@@ -1,5 +1,5 @@
 //! What the built library costs: `xcopy-bench files` copies files and disks beside
-//! the tools of an operator; without it, the empty path with the null plugin loaded
+//! the tools of an operator, `xcopy-bench tokens` by ODX; without these, the empty path with the null plugin loaded
 //! as a .so is compared in one interleaved run.
 //!
 //! | file | holds |
@@ -12,6 +12,7 @@
 //! | `spin.rs` | a THREADED plugin that spins, to measure the lane |
 //! | `peers.rs` | io_uring NOP, and a bare crossbeam ArrayQueue |
 //! | `report.rs` | medians, quartiles, the table, the goals, JSON |
+//! | `tokens.rs` | copies by tokens, several in flight |
 //! | `files/` | copies of files and disks |
 
 mod api;
@@ -22,6 +23,7 @@ mod path;
 mod peers;
 mod report;
 mod spin;
+mod tokens;
 
 use api::Api;
 use options::Options;
@@ -49,8 +51,13 @@ struct Case {
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if args.first().is_some_and(|first| first == "files") {
-        match files::main(args[1..].to_vec()) {
+    let other = match args.first().map(String::as_str) {
+        Some("files") => Some(files::main as fn(Vec<String>) -> Result<bool, Failure>),
+        Some("tokens") => Some(tokens::main as fn(Vec<String>) -> Result<bool, Failure>),
+        _ => None,
+    };
+    if let Some(other) = other {
+        match other(args[1..].to_vec()) {
             Ok(true) => {}
             Ok(false) => std::process::exit(1),
             Err(error) => {

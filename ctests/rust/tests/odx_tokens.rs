@@ -298,3 +298,13 @@ fn a_smaller_token_than_asked_for_is_split() {
     assert_eq!(done.res, 0, "{done:?}");
     assert!(array.target() == array.a);
 }
+
+#[test]
+fn whole_tokens_fit_blocks_of_two_sizes() {
+    // Tokens of 8 MiB, each written from its first byte.
+    let array = Array::with(Personality::array(), 20 * MIB, (512, 4096), |_| {});
+    let token = array.make_token(0, 20 * MIB as u64);
+    let done = write(&array, token, 0, 0, 20 * MIB as u64);
+    assert_eq!(done.res, 0, "{done:?}");
+    assert!(array.target() == array.a);
+}

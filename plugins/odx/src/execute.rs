@@ -7,7 +7,7 @@ use crate::wire::{TOKEN_BYTES, Token};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use xcopy_plugin_sdk::abi::*;
-use xcopy_plugin_sdk::{Command, Done, Failure, Operation, Outcome, errno};
+use xcopy_plugin_sdk::{Command, Done, Failure, Host, Level, Operation, Outcome, errno};
 
 /// Commands above this go with IMMED: none may take longer than the ways to
 /// devices are patient.
@@ -24,7 +24,7 @@ pub fn terms(clock: &SystemClock, left: Option<Duration>, bytes: u64) -> Terms<'
 }
 
 /// Carries a command out.
-pub fn execute(command: &mut Command<'_, Device>) -> Outcome {
+pub fn execute(host: &Host, command: &mut Command<'_, Device>) -> Outcome {
     let clock = SystemClock::new();
     let terms = terms(&clock, command.time_left(), command.bytes());
     match command.operation() {
@@ -58,6 +58,7 @@ pub fn execute(command: &mut Command<'_, Device>) -> Outcome {
                 rod_type: (token_type != 0).then_some(token_type),
                 inactivity_s: lifetime_s,
             };
+            lives_long_enough(host, src, wanted)?;
             create(src, offset, length, token, wanted, terms)
         }
         Operation::TokenWrite {
@@ -150,6 +151,22 @@ fn is_final(fault: &machine::Fault) -> bool {
     }
 }
 
+/// A life that the device does not give is refused, not cut.
+fn lives_long_enough(host: &Host, src: &Device, wanted: Wanted) -> Result<(), Failure> {
+    let most = src.tokens(true).map_or(0, |limits| limits.max_inactivity_s);
+    if most == 0 || wanted.inactivity_s <= most {
+        return Ok(());
+    }
+    // A command's failure has no place for words.
+    let text = format!("a token of {} lives {most} s at most", src.lun.name());
+    host.log(Level::Warning, &text);
+    Err(Failure::new(errno::EINVAL)
+        .reason(XCOPY_REASON_LIMITS)
+        .because(text)
+        .fatal()
+        .untouched())
+}
+
 fn create(
     src: &Device,
     offset: u64,
@@ -164,20 +181,6 @@ fn create(
         return Err(Failure::new(errno::ENOBUFS).fatal().untouched());
     };
     let stated = src.tokens(true).ok();
-    if let Some(limits) = stated
-        && limits.max_inactivity_s != 0
-        && wanted.inactivity_s > limits.max_inactivity_s
-    {
-        return Err(Failure::new(errno::EINVAL)
-            .reason(XCOPY_REASON_LIMITS)
-            .because(format!(
-                "a token of {} lives {} s at most",
-                src.lun.name(),
-                limits.max_inactivity_s
-            ))
-            .fatal()
-            .untouched());
-    }
     let token = machine::create(&src.site(), terms, at, length, wanted)
         .map_err(|fault| failure(&fault, About::Token, 0, true))?;
     room.copy_from_slice(token.bytes());

@@ -49,7 +49,9 @@ pub unsafe extern "C" fn init(host: *const xcopy_host) -> *const xcopy_plugin {
 }
 
 /// The plugin. What it knows is in its devices.
-struct Odx;
+struct Odx {
+    host: Host,
+}
 
 impl Plugin for Odx {
     const NAME: &'static CStr = c"odx";
@@ -68,8 +70,8 @@ impl Plugin for Odx {
 
     type Device = Device;
 
-    fn start(_host: Host) -> Result<Odx, Failure> {
-        Ok(Odx)
+    fn start(host: Host) -> Result<Odx, Failure> {
+        Ok(Odx { host })
     }
 
     fn open(&self, desc: &Description<'_>) -> Result<Opened<Device>, Failure> {
@@ -92,6 +94,6 @@ impl Plugin for Odx {
 
 impl Blocking for Odx {
     fn execute(&self, command: &mut Command<'_, Device>) -> Outcome {
-        execute::execute(command)
+        execute::execute(&self.host, command)
     }
 }

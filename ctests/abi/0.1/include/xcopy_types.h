@@ -59,7 +59,10 @@ struct xcopy_plugin;
  */
 #define XCOPY_OP_PREPARE 4
 
-/* Fill the empty token `dst` with a representation of a range of `src`. */
+/*
+ * Fill the empty token `dst` with a representation of a range of `src`. Whether
+ * it shows what is written to the source later, xcopy_token_info.shows says.
+ */
 #define XCOPY_OP_TOKEN_CREATE 5
 
 /* Write from the token `src` (`src_offset` counts bytes into the token) to `dst`. */

@@ -2,14 +2,66 @@
 //! Python. `copy_manager.h` in ctests/c declares what is here.
 
 use copy_manager::fault::TokenFate;
-use copy_manager::{Connection, CopyManager, DiskOptions, Personality};
+use copy_manager::{Connection, CopyManager, DiskOptions, Personality, ServiceTimes};
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use xcopy_scsi_protocol::native::{xcopy_scsi_command, xcopy_scsi_transport};
 
 /// A copy manager with the connections to it.
 pub struct Target {
     manager: Arc<CopyManager>,
-    ways: Mutex<Vec<Connection>>,
+    /// From Box::into_raw: what callers hold points into them.
+    ways: Mutex<Vec<*mut Way>>,
+    /// Nanoseconds of processor that its commands took.
+    cpu_ns: AtomicU64,
+}
+
+/// A connection, with the time that its commands take counted.
+struct Way {
+    outer: xcopy_scsi_transport,
+    inner: Connection,
+    target: *const Target,
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        let ways = self.ways.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for way in ways.drain(..) {
+            // SAFETY: made by into_raw, and no device uses it any more.
+            drop(unsafe { Box::from_raw(way) });
+        }
+    }
+}
+
+/// The processor's time of this thread.
+fn thread_cpu_ns() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: a valid place for the answer.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+unsafe extern "C" fn counted(ctx: *mut c_void, command: *mut xcopy_scsi_command) -> c_int {
+    // SAFETY: the Way that owns the transport whose ctx this is.
+    let way = unsafe { &*ctx.cast::<Way>() };
+    // SAFETY: the connection's own struct, alive with it.
+    let inner = unsafe { &*way.inner.native().cast::<xcopy_scsi_transport>() };
+    let begun = thread_cpu_ns();
+    let answer = match inner.execute {
+        // SAFETY: the connection's function with its ctx and the caller's command.
+        Some(execute) => unsafe { execute(inner.ctx, command) },
+        None => -libc::ENOSYS,
+    };
+    let took = thread_cpu_ns() - begun;
+    // SAFETY: the target outlives its ways.
+    let cpu_ns = unsafe { &(*way.target).cpu_ns };
+    cpu_ns.fetch_add(took, Ordering::Relaxed);
+    answer
 }
 
 /// A copy manager of a personality (`ctl`, `array`, `windows`, `lio`...), or NULL.
@@ -25,6 +77,7 @@ pub unsafe extern "C" fn copy_manager_new(personality: *const c_char) -> *mut Ta
         Some(personality) => Box::into_raw(Box::new(Target {
             manager: CopyManager::new(personality),
             ways: Mutex::default(),
+            cpu_ns: AtomicU64::new(0),
         })),
         None => std::ptr::null_mut(),
     }
@@ -47,7 +100,7 @@ pub unsafe extern "C" fn copy_manager_add_disk(
 }
 
 /// A native handle for a unit, a `struct xcopy_scsi_transport *`, as an initiator
-/// of this name; valid for ever.
+/// of this name; valid until copy_manager_free.
 ///
 /// # Safety
 /// `target` is what copy_manager_new gave, `initiator` is NUL-terminated.
@@ -59,12 +112,48 @@ pub unsafe extern "C" fn copy_manager_connect(
     unit: usize,
 ) -> *mut c_void {
     // SAFETY: the caller's word.
-    let (target, name) = unsafe { (&*target, CStr::from_ptr(initiator).to_string_lossy()) };
-    let way = target.manager.connect(target.manager.nexus(&name), unit);
-    let native = way.native();
-    let mut ways = target.ways.lock().unwrap_or_else(PoisonError::into_inner);
+    let (known, name) = unsafe { (&*target, CStr::from_ptr(initiator).to_string_lossy()) };
+    let inner = known.manager.connect(known.manager.nexus(&name), unit);
+    // SAFETY: the connection's own struct, alive with it.
+    let outer = unsafe { *inner.native().cast::<xcopy_scsi_transport>() };
+    let way = Box::into_raw(Box::new(Way {
+        outer,
+        inner,
+        target,
+    }));
+    let mut ways = known.ways.lock().unwrap_or_else(PoisonError::into_inner);
     ways.push(way);
-    native
+    // SAFETY: made above, and given to nobody yet.
+    unsafe {
+        (*way).outer.ctx = way.cast();
+        (*way).outer.execute = Some(counted);
+        (&raw mut (*way).outer).cast()
+    }
+}
+
+/// Microseconds that every command takes from now on.
+///
+/// # Safety
+/// `target` is what copy_manager_new gave.
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn copy_manager_service(target: *const Target, microseconds: u64) {
+    // SAFETY: the caller's word.
+    unsafe { &*target }.manager.set_service(ServiceTimes {
+        other: Duration::from_micros(microseconds),
+        ..ServiceTimes::default()
+    });
+}
+
+/// Nanoseconds of processor that its commands took so far.
+///
+/// # Safety
+/// `target` is what copy_manager_new gave.
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn copy_manager_cpu_ns(target: *const Target) -> u64 {
+    // SAFETY: the caller's word.
+    unsafe { &*target }.cpu_ns.load(Ordering::Relaxed)
 }
 
 /// Reads the medium.
