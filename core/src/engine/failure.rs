@@ -10,7 +10,8 @@ use super::slot::Failure;
 use std::sync::atomic::Ordering;
 use xcopy_abi::*;
 
-/// Transient failures that a request forgives before it takes another method.
+/// Transient failures without a success between them that a request forgives
+/// before it takes another method.
 const RETRIES_MAX: u32 = 256;
 /// First pause after a transient failure; it doubles up to 64 times that.
 const PAUSE_NS: u64 = 1_000_000;

@@ -201,6 +201,9 @@ impl Queue {
                     .store(method.adapt.pack(), Ordering::Relaxed);
                 self.update_way(pair, errand.method);
             }
+            if let Some(extra) = &mut self.slots[index as usize].extra {
+                extra.retries = 0;
+            }
             if done < bytes {
                 // The host was asked to stop early.
                 self.rest_of(index, errand, done, bytes, false);

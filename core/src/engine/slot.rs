@@ -76,7 +76,7 @@ pub struct Extra {
     pub scan: Option<Box<Scan>>,
     /// The spans of a long list, once it was checked.
     pub hull: Option<Hull>,
-    /// Transient failures so far.
+    /// Transient failures since the last success.
     pub retries: u32,
     /// Coarse time before which nothing is dispatched.
     pub not_before: u64,

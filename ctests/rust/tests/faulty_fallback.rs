@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering;
 use xcopy::abi::*;
 use xcopy_ctests::faulty::{MODELS, Model};
-use xcopy_ctests::fixture::{Fixture, range};
+use xcopy_ctests::fixture::{Fixture, SIZE, range};
 use xcopy_ctests::script::{Failing, Fault, Submit};
 
 /// Eight commands of 64 KiB, with a margin on both sides.
@@ -237,4 +237,24 @@ fn both_methods_fail_and_the_host_does_it() {
             f.finish();
         }
     }
+}
+
+#[test]
+fn transients_with_successes_between_them_are_forgiven_for_ever() {
+    // Every other command is busy: many more than are forgiven in a row.
+    let mut f = Fixture::with(Model::Polled, |_| {}, |options| options.chunk = 512);
+    let mut busy = false;
+    f.script.choose(move |seen| {
+        busy = seen.op == XCOPY_CMD_COPY && !busy;
+        if busy {
+            Fault::fail(libc::EBUSY, XCOPY_ACTION_RETRY)
+        } else {
+            Fault::None
+        }
+    });
+    let a = f.method('a');
+    let ended = f.copy(range(0, 0, SIZE as u64), |_| {});
+    assert_eq!(ended.done.res, 0, "{:?}", ended.done);
+    assert_eq!(ended.bytes_by(a), SIZE as u64, "{:?}", ended.done);
+    f.finish();
 }
