@@ -3,8 +3,10 @@
 use super::dispatch::{ONE, Tried, is_allowed};
 use super::orders::Order;
 use super::queue::Queue;
-use super::shared::{NO_PLUGIN, Purpose};
+use super::reasons;
+use super::shared::{Answer, Errand, NO_PLUGIN, Purpose, add};
 use super::slot::Slot;
+use super::tokens::{Piece, Secret, wipe};
 use crate::plan::{Cursor, Kind, next_command};
 use xcopy_abi::*;
 
@@ -235,6 +237,76 @@ impl Queue {
                 })
             }
             _ => none,
+        }
+    }
+
+    /// Keeps a device's token until all of the range has one.
+    pub(super) fn keep_token(
+        &mut self,
+        index: u32,
+        cell: u32,
+        errand: &Errand,
+        answer: &Answer,
+        bytes: u64,
+    ) {
+        let room = self.buffers[cell as usize].take();
+        let slot = &mut self.slots[index as usize];
+        let size = answer.token_size as usize;
+        let Some(mut room) = room.filter(|room| size > 0 && size <= room.len()) else {
+            add(&self.shared.stats.plugin_faults, 1);
+            let detail = reasons::fault_detail(slot.method, XCOPY_FAULT_SHORT);
+            return self.fail(index, -libc::EIO, XCOPY_REASON_PLUGIN_FAULT, detail);
+        };
+        let secret = Secret::new(room[..size].to_vec());
+        wipe(&mut room[..size]);
+        let extra = slot.extra();
+        extra.pieces.push(Piece {
+            position: errand.start.position,
+            length: bytes,
+            secret,
+        });
+        if let Some(token) = &extra.token {
+            let mut content = token.content();
+            content.token_type = answer.token_type;
+            // The shortest of its parts is how long it lives.
+            let told = answer.token_lifetime_s;
+            if told != 0 && (content.lifetime_s == 0 || told < content.lifetime_s) {
+                content.lifetime_s = told;
+            }
+        }
+    }
+
+    pub(super) fn fill_token(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        let (total, method, pair) = (slot.total, slot.method, slot.pair);
+        // SAFETY: NULL, or the caller's struct, valid until the completion.
+        let wanted_s = unsafe { slot.ext.as_ref() }.map_or(0, |e| e.token_lifetime_s);
+        let origin_offset = slot.range.src_offset;
+        let device = self.pairs[pair as usize].src.clone();
+        let plugin = self.pairs[pair as usize]
+            .methods
+            .iter()
+            .find(|m| m.id == method)
+            .and_then(|m| self.plugins.get(m.plugin as usize))
+            .map_or(String::new(), |p| p.plugin.name().to_owned());
+        let extra = slot.extra();
+        let mut pieces = std::mem::take(&mut extra.pieces);
+        pieces.sort_by_key(|p| p.position);
+        if let Some(token) = &extra.token {
+            let mut content = token.content();
+            content.pieces = pieces;
+            content.bytes = total;
+            content.method = method;
+            content.plugin = plugin;
+            if content.lifetime_s == 0 {
+                content.lifetime_s = wanted_s;
+            }
+            content.created_s = super::tokens::seconds_now();
+            content.origin_offset = origin_offset;
+            content.origin = device.map_or(String::new(), |device| {
+                super::tokens::origin_of(&device.name.to_string_lossy())
+            });
+            content.filled = true;
         }
     }
 }

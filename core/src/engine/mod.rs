@@ -4,19 +4,21 @@
 //! `bind` finds the methods of its pair (`affine` where plugins are bound to the
 //! queue's thread); `dispatch` cuts it into commands, which
 //! `orders` gives to plugins, `by_host` to the pool, `by_ring` to the queue's
-//! io_uring, and `by_token` makes of tokens; `settle` takes their ends, `failure`
-//! retries and falls back; `straight` is the short way of what one polled command
+//! io_uring, and `by_token` makes of tokens; `ends` takes their ends, `failure`
+//! retries and falls back, `settle` ends the request; `straight` is the short way of what one polled command
 //! can do, `way` what it knows of a pair, `landing` its end; `durable` flushes;
 //! `account` says the truth about what was done, `why` what was not; `control` is
 //! what interrupts;
 //! `poll` hands the completions out, to the caller's `places`, and `wait` sleeps.
 //! `queue` holds it together for the owner's thread, `shared` is what other threads
 //! see of it, `plugin_queue` and `host_queue` are its two sides to a plugin,
-//! `context` is what all queues share.
+//! `context` is what all queues share, `handles` its devices and tokens, `routes` what
+//! is known of pairs, `barrier` how a closer and a submitter see each other.
 
 mod account;
 mod admit;
 mod affine;
+mod barrier;
 mod bind;
 mod by_host;
 mod by_ring;
@@ -32,9 +34,11 @@ mod describe;
 pub mod devices;
 mod dispatch;
 mod durable;
+mod ends;
 mod failure;
 mod fork;
 mod gate;
+mod handles;
 mod host_queue;
 mod landing;
 mod memory;
@@ -50,12 +54,14 @@ pub mod queue;
 pub mod reasons;
 mod ring;
 mod route;
+mod routes;
 mod services;
 mod settle;
 pub mod shared;
 mod slot;
 mod straight;
 mod submit;
+mod table;
 pub mod tokens;
 mod wait;
 mod way;
