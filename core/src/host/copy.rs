@@ -1,6 +1,7 @@
 //! Copies a range through host memory.
 
 use super::{Outcome, Side, errno, in_file_space, read_full, write_full, zero::zero};
+use crate::device::cached_pages;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -33,6 +34,17 @@ pub struct CopyJob<'a> {
 /// Bytes of one move inside the kernel at most, so that a stop is seen.
 const MOVE_BYTES: u64 = 4 << 20;
 
+/// Islands of data that are asked for at once.
+const ISLANDS_AHEAD: u32 = 64;
+
+/// Has the kernel begin to read a range.
+pub(super) fn ask_for(fd: RawFd, offset: u64, length: u64) {
+    // SAFETY: takes numbers only; advice that is refused is no loss.
+    unsafe {
+        libc::posix_fadvise64(fd, offset as i64, length as i64, libc::POSIX_FADV_WILLNEED);
+    }
+}
+
 /// Copies. A source that ends before the range does is `EIO` on the read side:
 /// the range was checked against its size before.
 pub fn copy(mut job: CopyJob) -> Outcome {
@@ -47,6 +59,9 @@ pub fn copy(mut job: CopyJob) -> Outcome {
     if !in_file_space(job.dst_offset, job.length) {
         done.error = Some((libc::EFBIG, Side::Write));
         return done;
+    }
+    if job.keep_holes {
+        job.ask_ahead();
     }
     while done.prefix < job.length && done.error.is_none() {
         let left = job.length - done.prefix;
@@ -72,6 +87,29 @@ pub fn copy(mut job: CopyJob) -> Outcome {
 }
 
 impl CopyJob<'_> {
+    /// Has the kernel begin to read all islands of data at once, if the first is
+    /// not in the page cache: it reads nothing ahead beyond a hole, so that the
+    /// disk would be waited for island by island.
+    fn ask_ahead(&self) {
+        let (mut at, mut islands) = (0, 0);
+        while at < self.length && islands < ISLANDS_AHEAD {
+            let start = self.src_offset + at;
+            let length = match next_piece(self.src, start, self.length - at) {
+                Piece::Hole(length) => {
+                    at += length;
+                    continue;
+                }
+                Piece::Data(length) => length,
+            };
+            let is_cold = || cached_pages(self.src, start, length) == Some(0);
+            if length == self.length || (islands == 0 && !is_cold()) {
+                return;
+            }
+            ask_for(self.src, start, length);
+            (at, islands) = (at + length, islands + 1);
+        }
+    }
+
     /// Moves data from `done.prefix` up to `end`.
     fn data(&mut self, end: u64, done: &mut Outcome) {
         if self.by_kernel {

@@ -1,6 +1,7 @@
 //! Copies many small ranges through host memory: what lies close together at the
 //! source is read at once, and what the disk has to read is asked for ahead.
 
+use super::copy::ask_for;
 use super::{CopyJob, Outcome, copy, read_full, write_full};
 use crate::device::cached_pages;
 use std::os::fd::RawFd;
@@ -158,15 +159,7 @@ fn ask_ahead(src: RawFd, ranges: &[xcopy_range]) {
         return;
     }
     for range in rest.iter().take(AHEAD - 1) {
-        // SAFETY: takes numbers only; advice that is refused is no loss.
-        unsafe {
-            libc::posix_fadvise64(
-                src,
-                range.src_offset as i64,
-                range.length as i64,
-                libc::POSIX_FADV_WILLNEED,
-            );
-        }
+        ask_for(src, range.src_offset, range.length);
     }
 }
 
