@@ -27,10 +27,13 @@ impl Queue {
         bytes: u64,
     ) {
         let slot = &mut self.slots[index as usize];
-        slot.detail = match answer.detail {
-            0 => reasons::errno_detail(id, answer.status),
-            detail => detail,
-        };
+        // What was taken back because the request fails does not say why it does.
+        if !slot.stopping || answer.status != -libc::ECANCELED {
+            slot.detail = match answer.detail {
+                0 => reasons::errno_detail(id, answer.status),
+                detail => detail,
+            };
+        }
         slot.outcome |= sides(answer.flags);
         if answer.flags & XCOPY_RESULT_UNSETTLED != 0 && errand.plugin != NO_PLUGIN {
             slot.outcome |= XCOPY_CPL_UNSETTLED;

@@ -9,12 +9,14 @@
 //! | `names` | method lists, device specs, sizes, plugin names |
 //! | `token` | serialised tokens |
 //! | `plan` | limits and ranges |
+//! | `nvme` | what an NVMe controller answers |
 //! | `scsi` | what a SCSI target answers |
 
 pub mod answers;
 pub mod input;
 pub mod ledger;
 pub mod names;
+pub mod nvme;
 pub mod plan;
 mod plugin;
 pub mod requests;
@@ -28,11 +30,12 @@ pub mod token;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("requests", requests::run),
     ("answers", answers::run),
     ("names", names::run),
     ("token", token::run),
     ("plan", plan::run),
     ("scsi", scsi::run),
+    ("nvme", nvme::run),
 ];

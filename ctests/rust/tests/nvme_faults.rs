@@ -223,6 +223,26 @@ fn a_namespace_that_goes_is_reported_gone() {
 }
 
 #[test]
+fn a_head_that_was_taken_out_is_gone_though_it_asks_to_try_again() {
+    let (bed, src, _) = two(|state| {
+        let mut left = 3;
+        state.before_copy = Some(Box::new(move |state| {
+            left -= 1;
+            state.there = left > 0;
+        }));
+    });
+    let done = bed.try_copy(src, src, &[range(0, 2 << 20, 1 << 20)], 0);
+    if done.res == 0 {
+        // Two commands were enough; the next request meets it.
+        bed.controller.with(|state| state.there = false);
+    }
+    let done = bed.try_copy(src, src, &[range(0, 2 << 20, 1 << 20)], 0);
+    assert_eq!(done.res, -libc::ENODEV, "{done:?}");
+    let events = bed.rig.remote.events(src).unwrap();
+    assert_ne!(events & XCOPY_EVENT_REMOVED, 0);
+}
+
+#[test]
 fn a_namespace_that_shrinks_is_seen() {
     let (bed, src, _) = two(|state| {
         state.before_copy = Some(Box::new(|state| unit(state, 1).blocks = 5000));
@@ -236,6 +256,26 @@ fn a_namespace_that_shrinks_is_seen() {
     let events = bed.rig.remote.events(src).unwrap();
     assert_ne!(events & XCOPY_EVENT_RESIZED, 0);
     assert_eq!(bed.rig.remote.info(src).unwrap().size_bytes, 5000 * 512);
+}
+
+#[test]
+fn a_namespace_formatted_anew_is_opened_again_first() {
+    // 0 is a block size that no format has.
+    for block in [4096, 0] {
+        let (bed, src, _) = two(|_| {});
+        assert_eq!(bed.copy(src, src, &[range(0, 2 << 20, 4096)], 0).res, 0);
+        bed.controller.with(|state| {
+            let unit = unit(state, 1);
+            (unit.block, unit.blocks) = (block, 1024);
+        });
+        bed.forget(src);
+        let verdict = bed.verdict(src, src);
+        assert_eq!((verdict.0, verdict.1), (0, XCOPY_REASON_BLOCK_SIZE));
+        assert!(verdict.2.contains("open it again"), "{verdict:?}");
+        let done = bed.try_copy(src, src, &[range(0, 2 << 20, 4096)], 0);
+        assert_eq!(done.reason, XCOPY_REASON_BLOCK_SIZE, "{done:?}");
+        bed.check();
+    }
 }
 
 #[test]

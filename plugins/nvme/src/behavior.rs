@@ -4,7 +4,7 @@
 use crate::system::{Completion, Port};
 use crate::wire::{Behavior, Command, Format};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI32, AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// What is known of a controller's host behaviour.
@@ -18,6 +18,8 @@ pub struct Switches {
     epoch: AtomicU32,
     /// One at a time reads, changes and writes.
     turn: Mutex<()>,
+    /// The refusal was told to the log.
+    told: AtomicBool,
 }
 
 /// What became of an attempt.
@@ -45,6 +47,11 @@ impl Switches {
             0 => None,
             errno => Some(errno),
         }
+    }
+
+    /// True once: the refusal is to be told to the log.
+    pub fn is_news(&self) -> bool {
+        !self.told.swap(true, Ordering::Relaxed)
     }
 
     /// A number to compare later: it moves when formats are switched on.

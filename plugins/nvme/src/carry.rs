@@ -10,7 +10,7 @@ use crate::wire::{Command, Format};
 use std::time::Duration;
 use xcopy_plugin_sdk::abi::*;
 use xcopy_plugin_sdk::errno::*;
-use xcopy_plugin_sdk::{Done, Failure, Job, Operation, Outcome};
+use xcopy_plugin_sdk::{Done, Failure, Job, Level, Operation, Outcome};
 
 /// Milliseconds until the kernel gives a command up and resets the controller:
 /// far beyond what the largest commands take together.
@@ -28,6 +28,8 @@ pub enum Ended {
     Unsure(Judged),
     /// The kernel does not take commands this way.
     UnknownWay,
+    /// The kernel refused the command as it came, unsent.
+    Refused(Judged),
 }
 
 /// What a completion means.
@@ -36,6 +38,7 @@ pub fn ended(answer: Answer, ranges: &[xcopy_range]) -> Ended {
         Ok(Completion { status: 0, .. }) => return Ended::Known(Ok(Done::new())),
         Ok(Completion { status, result }) => status::judge(status, result, ranges),
         Err(errno) if status::is_unknown_way(errno) => return Ended::UnknownWay,
+        Err(EINVAL) => return Ended::Refused(status::judge_errno(EINVAL)),
         Err(errno) => status::judge_errno(errno),
     };
     match judged.care {
@@ -106,6 +109,7 @@ fn settle<P: Port>(
     match ended(answer, ranges) {
         Ended::Known(outcome) => outcome,
         Ended::Unsure(judged) => Err(look(judged, src, dst, how)),
+        Ended::Refused(judged) => Err(judged.failure),
         Ended::UnknownWay => Err(Failure::new(ENOTSUP)
             .reason(XCOPY_REASON_KERNEL)
             .next_method()
@@ -230,6 +234,13 @@ fn switch_on<P: Port>(
             }
             Ok(switched)
         }
-        Err(errno) => leave(errno, XCOPY_REASON_KERNEL, pair::refusal_text(errno)),
+        Err(errno) => {
+            let text = pair::refusal_text(errno);
+            if dst.switches.is_news() {
+                dst.host()
+                    .log(Level::Warning, &format!("nvme_copy: {text}"));
+            }
+            leave(errno, XCOPY_REASON_KERNEL, text)
+        }
     }
 }

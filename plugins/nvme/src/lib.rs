@@ -96,7 +96,7 @@ impl<S: System> Plugin for Nvme<S> {
         let link = S::connect(device)?;
         let (block, size) = (link.block, link.size);
         let switches = self.controllers.of(&link.controller);
-        let namespace = Namespace::new(link, switches, device.events())?;
+        let namespace = Namespace::new(link, switches, (self.host.clone(), device.events()))?;
         Ok(Opened::new(namespace, block, size))
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use xcopy_plugin_sdk::abi::*;
 use xcopy_plugin_sdk::errno::*;
-use xcopy_plugin_sdk::{Events, Failure};
+use xcopy_plugin_sdk::{Events, Failure, Host};
 
 /// What controller and namespace said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub struct Namespace<P> {
     pub nsid: u32,
     /// First byte of the device on the namespace.
     pub offset: u64,
+    /// Bytes of a logical block when it was opened.
+    pub block: u32,
     /// The destination may be written by it.
     pub writable: bool,
     /// See [`Link::local`].
@@ -61,6 +63,7 @@ pub struct Namespace<P> {
     pub controller: String,
     /// The controller's host behaviour.
     pub switches: Arc<Switches>,
+    host: Host,
     events: Events,
     facts: Mutex<Facts>,
     /// The kernel takes no commands for it by a ring.
@@ -73,7 +76,7 @@ impl<P: Port> Namespace<P> {
     pub fn new(
         link: Link<P>,
         switches: Arc<Switches>,
-        events: Events,
+        (host, events): (Host, Events),
     ) -> Result<Namespace<P>, Failure> {
         let facts = identify(&link.port, link.nsid)?;
         let block = u64::from(facts.data.format.block);
@@ -99,12 +102,14 @@ impl<P: Port> Namespace<P> {
             port: link.port,
             nsid: link.nsid,
             offset: link.offset,
+            block: link.block,
             writable: link.writable,
             local: link.local,
             controller: link.controller,
             events,
             facts: Mutex::new(facts),
             switches,
+            host,
             no_ring: AtomicBool::new(false),
         })
     }
@@ -116,6 +121,11 @@ impl<P: Port> Namespace<P> {
     /// What is known of it.
     pub fn facts(&self) -> Facts {
         *self.lock()
+    }
+
+    /// The core's log.
+    pub fn host(&self) -> &Host {
+        &self.host
     }
 
     /// Tells the core what became of it.
@@ -137,7 +147,9 @@ impl<P: Port> Namespace<P> {
     pub fn look_again(&self) -> Presence {
         let fresh = match ask(&self.port, self.nsid) {
             Ok(fresh) => fresh,
-            Err(Refused::Errno(errno)) if is_gone(errno) => return self.gone(),
+            Err(Refused::Errno(errno)) if is_gone(errno) || !self.port.is_there() => {
+                return self.gone();
+            }
             // Invalid Namespace or Format: the identifier is of none.
             Err(Refused::Status(status)) if status & 0x7ff == 0x00b => return self.gone(),
             Err(_) => return Presence::Unknown,

@@ -45,8 +45,10 @@ fn refuse<T>(reason: u16, text: impl Into<String>) -> Result<T, Refusal> {
 
 impl Plan {
     /// The way to copy between two namespaces, from what they say.
-    pub fn new(src: (&Facts, u32), dst: (&Facts, u32), same: bool) -> Result<Plan, Refusal> {
-        let ((source, snsid), (target, dnsid)) = (src, dst);
+    pub fn new<P>(
+        (src, source): (&Namespace<P>, &Facts),
+        (dst, target): (&Namespace<P>, &Facts),
+    ) -> Result<Plan, Refusal> {
         let controller = &target.controller;
         if !controller.copies {
             return refuse(
@@ -54,7 +56,7 @@ impl Plan {
                 "the controller does not offer Copy (ONCS bit 8)",
             );
         }
-        if !same {
+        if src.controller != dst.controller {
             return refuse(
                 XCOPY_REASON_CROSS_DEVICE,
                 "source and destination are on different controllers",
@@ -81,10 +83,19 @@ impl Plan {
                 ),
             );
         }
+        if format.block != dst.block || format.block != src.block {
+            return refuse(
+                XCOPY_REASON_BLOCK_SIZE,
+                format!(
+                    "the namespace was formatted anew, with {}: open it again",
+                    words(format)
+                ),
+            );
+        }
         let reference_bits = reference_bits(format)?;
         let wide = format.tags.pif != 0;
         let plan = Plan {
-            format: Format::new(snsid != dnsid, wide),
+            format: Format::new(src.nsid != dst.nsid, wide),
             naming: Format::new(true, wide),
             offered: controller.formats,
             all_fast: controller.all_fast,
@@ -190,9 +201,14 @@ fn fails<T>(failure: Failure) -> Result<T, Hindrance> {
     Err(Hindrance::Failure(failure))
 }
 
-/// Whether two devices are on namespaces that a Copy can name both.
-pub fn share_controller<P>(src: &Namespace<P>, dst: &Namespace<P>) -> bool {
-    src.controller == dst.controller
+fn leave_for(errno: i32, (reason, text): Refusal) -> Hindrance {
+    Hindrance::Failure(
+        Failure::new(errno)
+            .reason(reason)
+            .because(text)
+            .next_method()
+            .untouched(),
+    )
 }
 
 /// Makes the Copy for the core's ranges; its descriptors go to `buffer`.
@@ -205,21 +221,15 @@ pub fn build<P: Port>(
 ) -> Result<Built, Hindrance> {
     let (source, target) = (src.facts(), dst.facts());
     let epoch = dst.switches.epoch();
-    let leave = |(reason, text): Refusal| {
-        Hindrance::Failure(
-            Failure::new(ENOTSUP)
-                .reason(reason)
-                .because(text)
-                .next_method()
-                .untouched(),
-        )
-    };
-    let same = share_controller(src, dst);
-    let plan = Plan::new((&source, src.nsid), (&target, dst.nsid), same).map_err(leave)?;
+    let leave = |refusal: Refusal| leave_for(ENOTSUP, refusal);
+    let plan = Plan::new((src, &source), (dst, &target)).map_err(leave)?;
     let fast = flags & XCOPY_CMD_FAST_ONLY != 0;
     let (format, fast_only) = plan.format_for(fast).map_err(leave)?;
     if format.names_source() && !dst.switches.is_on(format) {
-        return Err(Hindrance::Feature(format));
+        return Err(match dst.switches.refusal() {
+            Some(errno) => leave_for(errno, (XCOPY_REASON_KERNEL, refusal_text(errno))),
+            None => Hindrance::Feature(format),
+        });
     }
     let Some((range_max, command_max, count_max)) = target.limits(&source) else {
         return fails(too_large());
@@ -310,8 +320,7 @@ pub fn judge<P: Port>(src: &Namespace<P>, dst: &Namespace<P>) -> Result<Verdict,
         }
     }
     let (source, target) = (src.facts(), dst.facts());
-    let same = share_controller(src, dst);
-    let plan = match Plan::new((&source, src.nsid), (&target, dst.nsid), same) {
+    let plan = match Plan::new((src, &source), (dst, &target)) {
         Ok(plan) => plan,
         Err((reason, text)) => return Ok(Verdict::refused(reason, &text)),
     };
@@ -330,18 +339,15 @@ pub fn judge<P: Port>(src: &Namespace<P>, dst: &Namespace<P>) -> Result<Verdict,
     if !plan.format.names_source() || dst.switches.is_on(plan.format) {
         return Ok(verdict);
     }
-    let what = format!(
-        "copies between namespaces (format {}h)",
-        plan.format.number()
-    );
     if let Some(errno) = dst.switches.refusal().or(read.err()) {
         return Ok(Verdict::refused(XCOPY_REASON_KERNEL, &refusal_text(errno)));
     }
     Ok(verdict.with(XCOPY_VERDICT_NEEDS_FEATURE).because(
         XCOPY_REASON_FEATURE_OFF,
         &format!(
-            "the controller's {what} are switched off: usable with --set-host-behavior \
-             (XCOPY_REQ_SET_HOST_BEHAVIOR)"
+            "copies between namespaces (format {}h) are switched off: usable with \
+             --set-host-behavior (XCOPY_REQ_SET_HOST_BEHAVIOR), where the kernel lets it",
+            plan.format.number()
         ),
     ))
 }
@@ -349,9 +355,11 @@ pub fn judge<P: Port>(src: &Namespace<P>, dst: &Namespace<P>) -> Result<Verdict,
 /// Why formats cannot be switched on.
 pub fn refusal_text(errno: i32) -> String {
     match errno {
-        EACCES | EPERM => "this kernel refuses Set Features 16h (driver-managed): copies between \
-                           namespaces stay switched off; Linux 6.1 takes it from root"
-            .to_owned(),
+        EACCES | EPERM => {
+            "this kernel refuses Set Features 16h (driver-managed), or this user may \
+                           not: copies between namespaces stay switched off"
+                .to_owned()
+        }
         errno => format!(
             "Host Behavior Support (feature 16h) cannot be used: {}",
             std::io::Error::from_raw_os_error(errno)
@@ -376,34 +384,17 @@ fn limits(source: &Facts, target: &Facts, block: u32) -> xcopy_limits {
     }
 }
 
-/// Where no namespace has blocks.
-const NOWHERE: u64 = 1 << 62;
-
-/// Tries, where the kernel may refuse Copy to this process, whether it does: by a
-/// command that names no block of the namespace, and copies that onto itself.
+/// Where the kernel may refuse Copy to this process, whether it does.
 fn refused_by_kernel<P: Port>(dst: &Namespace<P>, plan: &Plan) -> Option<Verdict> {
-    if dst.port.is_privileged() {
-        return None;
-    }
-    let wide = plan.format.entry_bytes() > Format::Same.entry_bytes();
-    let format = Format::new(false, wide);
-    let mut buffer = Vec::with_capacity(format.entry_bytes());
-    let entry = Entry {
-        slba: NOWHERE,
-        blocks: 1,
-        ..Entry::default()
-    };
-    format.put(&entry, &mut buffer);
-    let mut command = Command::copy(&Copy {
+    let command = Command::copy(&Copy {
         nsid: dst.nsid,
-        sdlba: NOWHERE,
+        sdlba: 0,
         ranges: 1,
-        format,
+        format: plan.format,
         durable: false,
         protection: None,
     });
-    command.data_len = buffer.len() as u32;
-    match dst.port.io(command, &buffer) {
+    match dst.port.would_send(command) {
         Err(EACCES | EPERM) => Some(Verdict::refused(
             XCOPY_REASON_PERMISSION,
             &format!(

@@ -159,6 +159,9 @@ impl<S: System> Queue<S> {
         match end {
             Ended::Known(outcome) => job.end(outcome),
             Ended::Unsure(judged) => self.workers.run(move || attend(job, judged, sent)),
+            // A multipath head without a path answers rings so, and the ioctl that it
+            // is to be tried again.
+            Ended::Refused(_) => self.workers.run(move || carry_out(job)),
             Ended::UnknownWay => {
                 if let Operation::Copy { dst, .. } | Operation::Flush { dst } =
                     job.command().operation()

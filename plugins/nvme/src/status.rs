@@ -224,11 +224,13 @@ pub fn judge_errno(errno: i32) -> Judged {
         ),
         // Cancelled with its controller's reset: it may have been at work.
         EINTR => judged(failure.retry(), Care::Quiesce),
-        EAGAIN | EBUSY | ENOMEM => judged(
+        EBUSY | ENOMEM => judged(
             failure.reason(XCOPY_REASON_RESOURCES).retry().untouched(),
             Care::None,
         ),
-        ENODEV | ENXIO => judged(
+        // A multipath head answers EAGAIN while it has no path, and for ever once it
+        // was taken out.
+        EAGAIN | ENODEV | ENXIO => judged(
             failure.reason(XCOPY_REASON_RESOURCES).retry().untouched(),
             Care::Absence,
         ),

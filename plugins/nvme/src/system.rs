@@ -26,10 +26,13 @@ pub trait Port: Send + Sync + 'static {
     /// A command for the namespace. `command` states address and length of its
     /// data.
     fn io(&self, command: Command, data: &[u8]) -> Answer;
+    /// Whether the system still has the device.
+    fn is_there(&self) -> bool;
     /// Whether a ring takes commands for it.
     fn has_ring(&self) -> bool;
-    /// The kernel lets this process send any command.
-    fn is_privileged(&self) -> bool;
+    /// Whether the kernel would let this process send a command to the namespace,
+    /// or an errno. Nothing is sent.
+    fn would_send(&self, command: Command) -> Result<(), i32>;
     /// What is in the way of commands, in words; empty if nothing is known.
     fn hindrance(&self) -> String;
 }

@@ -106,6 +106,8 @@ pub struct State {
     pub copy_refused: Option<i32>,
     /// The errno with which the kernel refuses rings.
     pub ring_refused: Option<i32>,
+    /// The system has its devices; without them all commands get EAGAIN.
+    pub there: bool,
     /// Rings take commands.
     pub ring: bool,
     /// The process may send any command.
@@ -134,6 +136,7 @@ impl Default for State {
             set_refused: None,
             copy_refused: None,
             ring_refused: None,
+            there: true,
             ring: true,
             privileged: true,
             faults: VecDeque::new(),
@@ -169,6 +172,9 @@ impl Controller {
     pub(super) fn admin(&self, command: &Command, data: &mut [u8]) -> Answer {
         assert_eq!(command.data_len as usize, data.len());
         self.with(|state| {
+            if !state.there {
+                return Err(libc::EAGAIN);
+            }
             let unit = state.units.get(&command.nsid);
             match (command.opcode, command.cdw10) {
                 (0x06, 0x01) => identify::controller(state, data),
@@ -231,6 +237,9 @@ impl State {
     }
 
     fn copy(&mut self, command: &Command, data: &[u8], by_ring: bool) -> Answer {
+        if !self.there {
+            return Err(libc::EAGAIN);
+        }
         if let Some(errno) = self.copy_refused {
             return Err(errno);
         }

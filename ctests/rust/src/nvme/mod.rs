@@ -107,12 +107,21 @@ impl Port for SimPort {
         self.controller.io(&command, data, false)
     }
 
+    fn is_there(&self) -> bool {
+        self.controller.with(|state| state.there)
+    }
+
     fn has_ring(&self) -> bool {
         self.controller.with(|state| state.ring)
     }
 
-    fn is_privileged(&self) -> bool {
-        self.controller.with(|state| state.privileged)
+    fn would_send(&self, command: Command) -> Result<(), i32> {
+        assert!(command.is_copy());
+        self.controller
+            .with(|state| match (state.privileged, state.copy_refused) {
+                (false, Some(errno)) => Err(errno),
+                _ => Ok(()),
+            })
     }
 
     fn hindrance(&self) -> String {

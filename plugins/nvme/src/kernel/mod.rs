@@ -40,7 +40,7 @@ impl System for Kernel {
             .namespace((major, minor))
             .ok_or_else(|| no("not an NVMe namespace"))?;
         let writes = device.open_flags() & XCOPY_OPEN_WRITE != 0;
-        let node = Node::new(fd, kind == XCOPY_KIND_CHAR, writes, &place);
+        let node = Node::new(fd, kind == XCOPY_KIND_CHAR, writes, place.clone());
         let nsid = node.nsid().map_err(|errno| {
             Failure::new(errno).because("the kernel does not say which NVMe namespace it is")
         })?;

@@ -37,15 +37,16 @@ pub struct Node {
     /// Why there is no character node, in words.
     missing: String,
     privileged: bool,
+    place: Place,
 }
 
 impl Node {
     /// Around the core's fd; the character node is opened for a destination.
-    pub fn new(core: RawFd, is_char: bool, writes: bool, place: &Place) -> Node {
+    pub fn new(core: RawFd, is_char: bool, writes: bool, place: Place) -> Node {
         let (own, missing) = if is_char || !writes {
             (None, String::new())
         } else {
-            match open_char(place) {
+            match open_char(&place) {
                 Ok(file) => (Some(file), String::new()),
                 Err(why) => (None, why),
             }
@@ -56,6 +57,7 @@ impl Node {
             core_is_char: is_char,
             missing,
             privileged: may_administer(),
+            place,
         }
     }
 
@@ -112,12 +114,28 @@ impl Port for Node {
         )
     }
 
+    fn is_there(&self) -> bool {
+        self.place.exists()
+    }
+
     fn has_ring(&self) -> bool {
         self.char_fd().is_some()
     }
 
-    fn is_privileged(&self) -> bool {
-        self.privileged
+    fn would_send(&self, mut command: Command) -> Result<(), i32> {
+        if self.privileged {
+            return Ok(());
+        }
+        // The kernel asks who may send it before it maps the data, of which there
+        // is none at an address that no process has: it gets no further.
+        command.data_len = 32;
+        command.addr = u64::MAX << 13;
+        let mut passthrough = Passthrough { command, result: 0 };
+        // SAFETY: the kernel reads the struct, and refuses the address.
+        match unsafe { ioctl::io(self.command_fd(), &mut passthrough) } {
+            Err(errno @ (Errno::EACCES | Errno::EPERM)) => Err(errno as i32),
+            _ => Ok(()),
+        }
     }
 
     fn hindrance(&self) -> String {

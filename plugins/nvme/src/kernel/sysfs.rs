@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 pub struct Place {
     /// Name of the disk: nvme0n1.
     pub disk: String,
+    /// Its directory.
+    pub dir: PathBuf,
     /// The controller's directory, or the subsystem's of a multipath namespace.
     pub controller: String,
     /// All its controllers are on PCIe.
@@ -20,6 +22,11 @@ impl Place {
     /// Name of the character node: ng0n1.
     pub fn node_name(&self) -> String {
         format!("ng{}", &self.disk["nvme".len()..])
+    }
+
+    /// Whether the disk is there still.
+    pub fn exists(&self) -> bool {
+        self.dir.join("size").exists()
     }
 }
 
@@ -51,6 +58,7 @@ impl Sysfs {
         let above = dir.parent()?;
         let mut place = Place {
             disk,
+            dir: dir.clone(),
             controller: above.to_str()?.to_owned(),
             local: is_local(above),
             node: None,
@@ -121,8 +129,10 @@ mod tests {
         assert_eq!(place.disk, "nvme3n2");
         assert_eq!(place.node_name(), "ng3n2");
         assert_eq!(place.node, Some((237, 5)));
-        assert!(place.local);
+        assert!(place.local && place.exists());
         assert!(place.controller.ends_with("/nvme/nvme3"));
+        fs::remove_dir_all(root.join("devices/pci/nvme/nvme3/nvme3n2")).unwrap();
+        assert!(!place.exists());
         assert_eq!(Sysfs::at(root).namespace((259, 8)), None);
     }
 
