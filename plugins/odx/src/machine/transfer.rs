@@ -367,8 +367,14 @@ pub fn foreign(src: &Site<'_>, dst: &Site<'_>, terms: Terms<'_>) -> Result<Optio
         Ok(_) => Ok(None),
         Err(fault) => {
             let _ = release(src, terms, &token);
-            let refusal = fault.refusal().cloned();
-            Ok(refusal.filter(|refusal| matches!(refusal.code(), Some((0x5, 0x20 | 0x23, _)))))
+            // A token that is revoked or has expired says nothing of the next one.
+            let foreign = |refusal: &Refusal| {
+                matches!(
+                    refusal.code(),
+                    Some((0x5, 0x20, _) | (0x5, 0x23, 0x00..=0x04))
+                )
+            };
+            Ok(fault.refusal().filter(|refusal| foreign(refusal)).cloned())
         }
     }
 }

@@ -270,7 +270,15 @@ fn another_copy_manager_is_found_out_without_a_write() {
         assert_eq!(refusal.expect("a refusal").code(), Some((5, 0x23, ascq)));
         assert_eq!(ranges(&dst.seen.borrow()[0].parameters, 536), [(0, 0)]);
     }
+    // A token that was revoked meanwhile is no sign of it.
     let clock = Ticks::default();
+    let src = Target::new(
+        &clock,
+        [ok(), made(1, 1), Sense(5, 0x23, 0x06), Sense(5, 0x24, 0)],
+    );
+    let dst = Target::new(&clock, [Sense(5, 0x23, 0x06), Sense(5, 0x24, 0)]);
+    let refusal = foreign(&src.site(), &dst.site(), terms(&clock)).expect("an answer");
+    assert!(refusal.is_none());
     let src = Target::new(&clock, [ok(), made(1, 1)]);
     let dst = Target::new(&clock, [ok(), state(0x01, 0, 0)]);
     assert!(
