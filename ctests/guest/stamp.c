@@ -4,11 +4,14 @@
  *   stamp zero PATH AT COUNT
  *   stamp prime PATH [AT COUNT]
  *   stamp expect [--direct|--buffered] PATH DISK GENERATION [AT COUNT DISK LBA GENERATION]...
+ *   stamp either PATH DISK GENERATION AT COUNT DISK LBA GENERATION PREFIX
  *
  * All numbers are of 512-byte sectors. `expect` compares the whole disk: sector
  * n is (DISK, n, GENERATION), but in each range AT COUNT it is what sector LBA on
  * of that other disk was; DISK 0 is zeroes. `fill` and `zero` write past the cache
- * and flush; `prime` reads into the page cache. A file that ends within a range
+ * and flush; `prime` reads into the page cache. `either`, after a copy that was
+ * broken off, lets each sector of the range be old or new, but the first PREFIX of
+ * them must be new; it prints how many are. A file that ends within a range
  * fails. Status 0 is equal, 1 differs, 2 could not be read. */
 #include "stamp.h"
 
@@ -215,6 +218,49 @@ static int expect(char **argv, int argc)
     return wrong != 0;
 }
 
+static int either(char **argv)
+{
+    const char *path = argv[0];
+    unsigned char *buffer = buffer_of(), old[STAMP_BLOCK], new[STAMP_BLOCK];
+    uint64_t disk = number(argv[1]), generation = number(argv[2]), prefix = number(argv[8]);
+    uint64_t copied = 0, wrong = 0;
+    struct range range = {number(argv[3]), number(argv[4]), number(argv[5]), number(argv[6]),
+                          number(argv[7])};
+    int fd = open_direct(path, O_RDONLY);
+    uint64_t sectors = sectors_of(fd, path);
+    for (uint64_t at = 0; at < sectors; at += AT_ONCE) {
+        uint64_t n = sectors - at < AT_ONCE ? sectors - at : AT_ONCE;
+        if (pread(fd, buffer, (size_t)n * STAMP_BLOCK, (off_t)(at * STAMP_BLOCK)) !=
+            (ssize_t)(n * STAMP_BLOCK))
+            die(path);
+        for (uint64_t i = 0; i < n; i++) {
+            const unsigned char *is = buffer + i * STAMP_BLOCK;
+            uint64_t in = at + i - range.at;
+            make(old, disk, at + i, generation);
+            if (in < range.count) {
+                make(new, range.disk, range.lba + in, range.generation);
+                if (memcmp(is, new, STAMP_BLOCK) == 0) {
+                    copied++;
+                    continue;
+                }
+                if (in >= prefix && memcmp(is, old, STAMP_BLOCK) == 0)
+                    continue;
+            } else if (memcmp(is, old, STAMP_BLOCK) == 0) {
+                continue;
+            }
+            if (wrong++ < 3) {
+                printf("%s: sector %" PRIu64 " is ", path, at + i);
+                describe(is);
+                printf("\n");
+            }
+        }
+    }
+    close(fd);
+    free(buffer);
+    printf("%" PRIu64 " of %" PRIu64 " sectors are new\n", copied, range.count);
+    return wrong != 0;
+}
+
 static void prime(const char *path, uint64_t at, uint64_t count)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -248,9 +294,11 @@ int main(int argc, char **argv)
         status = 0;
     } else if (strcmp(what, "expect") == 0) {
         status = expect(argv + 2, argc - 2);
+    } else if (strcmp(what, "either") == 0 && argc == 11) {
+        status = either(argv + 2);
     }
     if (status < 0) {
-        fprintf(stderr, "stamp fill|zero|prime|expect: see the top of stamp.c\n");
+        fprintf(stderr, "stamp fill|zero|prime|expect|either: see the top of stamp.c\n");
         return 2;
     }
     return status;

@@ -225,6 +225,12 @@ pub(super) fn block_size_bytes(fd: RawFd) -> Result<u64> {
     Ok(size)
 }
 
+/// Whether the disk behind an open block node was removed: then the kernel says
+/// ENOSPC to a write, as at the end of a disk of no bytes.
+pub fn is_gone(fd: RawFd) -> bool {
+    block_size_bytes(fd).is_ok_and(|bytes| bytes == 0)
+}
+
 /// Whether the kernel has the disk marked read-only.
 pub(super) fn is_read_only(fd: RawFd) -> bool {
     let mut flag = 0;

@@ -81,6 +81,11 @@ impl BlockNode {
         number(&self.dir.join("size"))?.checked_mul(SECTOR)
     }
 
+    /// Whether the kernel has the disk marked read-only.
+    pub fn is_read_only(&self) -> bool {
+        number(&self.dir.join("ro")).is_some_and(|flag| flag != 0)
+    }
+
     /// Logical and physical block size of the disk.
     pub fn block_sizes(&self) -> (u32, u32) {
         let queue = self.whole_dir.join("queue");

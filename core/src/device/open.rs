@@ -302,7 +302,10 @@ fn refused(name: &str, flags: u32, error: &io::Error) -> Error {
              (blockdev --getro), or run as a user who may"
         }
         libc::EACCES | libc::EPERM => "reading it is not permitted; run as a user who may",
-        libc::EROFS => "it is on a read-only file system; remount it read-write",
+        libc::EROFS => {
+            "it is read-only, or on a file system that is; make it writable (blockdev --setrw) \
+             or remount that"
+        }
         libc::ETXTBSY => "it is a running program or a swap file; stop that first",
         libc::EBUSY => "it is in use exclusively, or mounted; stop that user first",
         libc::ENXIO | libc::ENODEV => "there is no such device behind the node",
@@ -323,7 +326,12 @@ fn protect(
     if flags & XCOPY_OPEN_WRITE == 0 || found.facts.kind == XCOPY_KIND_FILE {
         return Ok(None);
     }
-    if found.facts.kind != XCOPY_KIND_CHAR && facts::is_read_only(fd.as_raw_fd()) {
+    // A generic node writes to its disk past the kernel's mark.
+    let read_only = match found.facts.kind {
+        XCOPY_KIND_CHAR => found.node.as_ref().is_some_and(BlockNode::is_read_only),
+        _ => facts::is_read_only(fd.as_raw_fd()),
+    };
+    if read_only {
         return Err(Error::new(
             libc::EROFS,
             format!("{name} is read-only; make it writable first (blockdev --setrw)"),

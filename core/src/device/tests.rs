@@ -283,6 +283,11 @@ fn generic_nodes_lead_to_their_disk_and_stacks_are_named() {
         );
     }
     assert_eq!(sys.behind_char((238, 0)).unwrap().dev, (259, 0));
+    let mark = dir.path().join("devices/h/0:0:0:0/block/sda/ro");
+    for (flag, read_only) in [("0\n", false), ("1\n", true)] {
+        fs::write(&mark, flag).unwrap();
+        assert_eq!(sys.behind_char((21, 0)).unwrap().is_read_only(), read_only);
+    }
     for refused in [(21, 1), (238, 1), (239, 0), (1, 3)] {
         println!("{}", sys.behind_char(refused).unwrap_err());
     }

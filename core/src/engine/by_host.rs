@@ -9,7 +9,7 @@ use super::orders::{Order, SendPtr};
 use super::queue::Queue;
 use super::route::Endpoint;
 use super::shared::{Answer, Purpose};
-use crate::device::is_well_known;
+use crate::device::{is_gone, is_well_known};
 use crate::host::{Buffer, CopyJob, Outcome, RangesJob, RingCopy, Side};
 use crate::plan::{Cursor, Kind, Step, next_command};
 use std::os::fd::RawFd;
@@ -443,6 +443,19 @@ pub(super) fn copy_on_pool(
         way.ended(done.copied);
     }
     answer_of(&done, XCOPY_METHOD_READ_WRITE)
+}
+
+/// The truth about a write that found no room.
+pub(super) fn told_apart(mut answer: Answer, dst: &Endpoint) -> Answer {
+    if let Endpoint::Kernel { fd, .. } = dst
+        && answer.status == -libc::ENOSPC
+        && answer.flags & XCOPY_RESULT_ERR_ON_WRITE != 0
+        && is_gone(*fd)
+    {
+        answer.status = -libc::ENODEV;
+        answer.reason = XCOPY_REASON_REMOVED;
+    }
+    answer
 }
 
 /// What the host's work means as a command's answer.

@@ -79,6 +79,8 @@ impl Queue {
             }
             purpose => {
                 self.release_method(&errand, purpose == Purpose::BridgeRead);
+                let pair = &self.pairs[self.slots[index as usize].pair as usize];
+                let answer = super::by_host::told_apart(answer, &pair.dst_end);
                 let op = self.slots[index as usize].op;
                 self.judge(index, cell_index, &errand, answer, bytes, op);
                 self.buffers[cell_index as usize] = None;
@@ -272,7 +274,7 @@ impl Queue {
         }
     }
 
-    fn lose(&mut self, index: u32, start: Cursor, end: u64, tainted: bool) {
+    pub(super) fn lose(&mut self, index: u32, start: Cursor, end: u64, tainted: bool) {
         let lost = Remainder {
             start,
             end,

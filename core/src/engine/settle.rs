@@ -6,6 +6,7 @@ use super::reasons;
 use super::ring::{known, known_mut};
 use super::shared::{Answer, NO_PLUGIN, Purpose};
 use super::slot::Stage;
+use crate::plan::Cursor;
 use std::sync::atomic::Ordering;
 use xcopy_abi::*;
 
@@ -110,6 +111,11 @@ impl Queue {
             slot.reason = XCOPY_REASON_FAILED;
         }
         if slot.stage == Stage::Durable {
+            if answer.status != 0 {
+                // What a cache held may be gone: none of it is known to be there.
+                let end = slot.total;
+                self.lose(index, Cursor::default(), end, true);
+            }
             self.complete(index);
         }
     }

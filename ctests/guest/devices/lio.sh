@@ -16,6 +16,8 @@ declare -A lio_ports=([near]=1 [far]=2)
 
 lio_start() {
     [ -d "$lio/loopback" ] && return
+    # Where it keeps what persistent reservations outlive a power loss.
+    mkdir -p /etc/target/pr /var/target/pr
     modprobe -a target_core_mod target_core_file target_core_iblock tcm_loop || return
     mkdir -p "$lio/loopback"
 }

@@ -320,6 +320,19 @@ fn durable_copies_are_flushed_and_zeroes_are_written_same() {
     });
     assert_eq!(ended.done.res, 0, "{:?}", ended.done);
     assert_eq!(array.count(Kind::SynchronizeCache), 1);
+    // A flush that fails leaves nothing that is known to be there.
+    let broken = Effect::Answer(refusal(3, 0x0C, 0));
+    array
+        .manager
+        .set_fault(Kind::SynchronizeCache, When::Always, broken);
+    let ended = array.copy(&[range(0, 0, 4 * MIB as u64)], |r| {
+        r.flags = XCOPY_REQ_NO_FALLBACK | XCOPY_REQ_DURABLE;
+    });
+    assert!(ended.done.res < 0, "{:?}", ended.done);
+    assert_eq!(ended.done.bytes_done, 0, "{:?}", ended.done);
+    let told = XCOPY_CPL_INDETERMINATE | XCOPY_CPL_ERR_ON_WRITE;
+    assert_eq!(ended.done.flags & told, told, "{:?}", ended.done);
+    array.manager.clear_faults();
     let zero = xcopy_request {
         dst_offset: 512,
         ..array.token_request(XCOPY_OP_ZERO, 0, array.dst, MIB as u64)
