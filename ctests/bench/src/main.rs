@@ -90,6 +90,9 @@ fn run(options: &Options) -> Result<bool, Failure> {
     if cases.is_empty() {
         return Err(format!("no case contains '{}'", options.only));
     }
+    if options.smoke {
+        return smoke(&mut cases, &absent, options);
+    }
     // A multiple of every batch.
     let ops = |case: &Case| ((options.ops as f64 * case.share) as u64 / 64).max(1) * 64;
     for case in &mut cases {
@@ -119,6 +122,36 @@ fn run(options: &Options) -> Result<bool, Failure> {
         println!("written: {}", path.display());
     }
     Ok(kept || !options.check)
+}
+
+/// Runs each case for a moment and looks at no time; whether all were right.
+fn smoke(cases: &mut [Case], absent: &[Absent], options: &Options) -> Result<bool, Failure> {
+    let (mut passed, mut failed) = (0, 0);
+    let mut tell = |name: &str, result: Result<(), Failure>| match result {
+        Ok(()) => {
+            println!("ok: {name}");
+            passed += 1;
+        }
+        Err(error) => {
+            println!("FAILED {name}: {error}");
+            failed += 1;
+        }
+    };
+    let mut series = Vec::new();
+    for case in cases {
+        let result = (case.work)(options.ops);
+        let mut one = Series::new(&case.name);
+        let (wall, cpu) = (1.0, 1.0);
+        one.samples.push(Sample { wall, cpu });
+        series.push(one);
+        tell(&case.name, result);
+    }
+    tell("the report", report::check(&series, absent, options));
+    for (name, why) in absent {
+        println!("SKIP: {name}: {why}");
+    }
+    println!("{passed} passed, {failed} failed, {} skipped", absent.len());
+    Ok(failed == 0)
 }
 
 /// The cases asked for, and those that this machine cannot run, with the reason.

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 pub const USAGE: &str = "\
-usage: xcopy-bench [--quick] [--runs N] [--ops N] [--only TEXT] [--json FILE] [--check] --lib DIR
+usage: xcopy-bench [--quick | --smoke] [--runs N] [--ops N] [--only TEXT] [--json FILE] [--check] --lib DIR
   --lib DIR    where libxcopy.so.0 and xcopy/plugins are (build/lib)
   --quick      few and short runs: to see that it works, not to judge by
+  --smoke      each case for a moment: every completion is looked at, no time is;
+               closes with counts, and ends with 1 if a case failed
   --runs N     runs of each case (15)
   --ops N      operations of one run (1000000)
   --only TEXT  cases whose name contains TEXT
@@ -27,6 +29,8 @@ pub struct Options {
     pub json: Option<PathBuf>,
     /// Whether a missed goal is a failure.
     pub check: bool,
+    /// Whether only to see that all of it works.
+    pub smoke: bool,
 }
 
 impl Options {
@@ -40,12 +44,14 @@ impl Options {
             only: String::new(),
             json: None,
             check: false,
+            smoke: false,
         };
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
             match arg.as_str() {
                 "-h" | "--help" => return Ok(None),
                 "--quick" => (options.runs, options.ops) = (3, 100_000),
+                "--smoke" => (options.smoke, options.runs, options.ops) = (true, 1, 512),
                 "--check" => options.check = true,
                 "--lib" => lib = Some(PathBuf::from(value()?)),
                 "--only" => options.only = value()?,

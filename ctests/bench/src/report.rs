@@ -162,3 +162,33 @@ pub fn json(series: &[Series], absent: &[(String, String)], options: &Options) -
     });
     format!("{all:#}\n")
 }
+
+/// Whether the report names all cases, and just those goals whose cases there are.
+pub fn check(
+    series: &[Series],
+    absent: &[(String, String)],
+    options: &Options,
+) -> Result<(), String> {
+    let text = json(series, absent, options);
+    let all: Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+    let names = |list: &str| -> Vec<&str> {
+        let items = all[list].as_array().into_iter().flatten();
+        items.filter_map(|item| item["name"].as_str()).collect()
+    };
+    let expected: Vec<&str> = series.iter().map(|case| case.name.as_str()).collect();
+    if names("cases") != expected {
+        return Err(format!("the cases are not {expected:?}: {text}"));
+    }
+    let goals = GOALS.map(|(name, ..)| name);
+    let goals: Vec<&str> = goals
+        .into_iter()
+        .filter(|goal| expected.contains(goal))
+        .collect();
+    if names("goals") != goals || names("not_measured").len() != absent.len() {
+        return Err(format!("the goals are not {goals:?}: {text}"));
+    }
+    if options.only.is_empty() && goals.len() != GOALS.len() {
+        return Err(format!("not every goal has its case: {goals:?}"));
+    }
+    Ok(())
+}
