@@ -141,7 +141,7 @@ pub unsafe extern "C" fn xcopy_poll(
             let glance = unsafe { entered.shared().glance(completions, max) };
             if !glance.all {
                 // SAFETY: as above.
-                return unsafe { poll_rest(entered, completions, max, glance.taken) };
+                return unsafe { poll_rest(entered, max, glance.taken) };
             }
             glance.taken as c_int
         },
@@ -177,19 +177,14 @@ unsafe fn poll_checked(
     }
 }
 
-/// The rest of a poll without a wait that took `taken` completions so far.
+/// The rest of a poll without a wait that took `taken` of `max` completions so far.
 #[cold]
-unsafe fn poll_rest(
-    mut entered: Entered<'_>,
-    completions: *mut xcopy_completion,
-    max: u32,
-    taken: u32,
-) -> c_int {
+unsafe fn poll_rest(mut entered: Entered<'_>, max: u32, taken: u32) -> c_int {
     let stride = size_of::<xcopy_completion>();
     let mut error = None;
+    let rest = entered.shared().next_place();
     // SAFETY: the places after those that were filled.
     let more = unsafe {
-        let rest = completions.add(taken as usize);
         let owner = entered.owner();
         owner.poll(rest.cast(), stride, 0, max - taken, 0, &mut error)
     };

@@ -165,6 +165,12 @@ impl HostQueue {
         }
     }
 
+    /// The same for what a submit left over.
+    #[cold]
+    pub fn flush_late(&self) {
+        self.flush();
+    }
+
     /// The plugin did not take all.
     #[cold]
     fn took(&self, taken: i32, n: u32) {

@@ -31,17 +31,19 @@ impl QueueShared {
     #[inline(always)]
     pub unsafe fn glance(&self, out: *mut xcopy_completion, max: u32) -> Glance {
         let straight = self.straight();
+        // SAFETY: the caller's word.
+        let polling =
+            unsafe { Polling::begin(self, out.cast(), size_of::<xcopy_completion>(), max) };
         if straight.other.get() != 0 {
             return Glance {
                 taken: 0,
                 all: false,
             };
         }
-        // SAFETY: the caller's word.
-        let polling =
-            unsafe { Polling::begin(self, out.cast(), size_of::<xcopy_completion>(), max) };
         for host in straight.hosts() {
-            host.flush();
+            if host.has_batch() {
+                host.flush_late();
+            }
             host.poll();
         }
         let taken = polling.end();
@@ -55,6 +57,11 @@ impl QueueShared {
                 && straight.rung.get() == self.rung()
                 && self.lane.is_idle(),
         }
+    }
+
+    /// The place after those that the last glance filled.
+    pub fn next_place(&self) -> *mut xcopy_completion {
+        self.straight().places.next()
     }
 
     /// Counts completions that were taken.

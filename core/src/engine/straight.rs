@@ -47,6 +47,8 @@ pub struct Straight {
     /// The first of the plugin queues, which leads to the others, or NULL. None goes
     /// before the queue does.
     hosts: Cell<*const HostQueue>,
+    /// The way used last: a first guess that waits for no hash.
+    last: Cell<*const Way>,
     /// Ways used lately, by a hash of their handles.
     lately: [[Cell<*const Way>; 2]; LATELY],
     /// The way of each pair, at an address for the life of the queue.
@@ -71,6 +73,7 @@ impl Straight {
             looked: Cell::new(0),
             rung: Cell::new(0),
             hosts: Cell::new(std::ptr::null()),
+            last: place(),
             lately: std::array::from_fn(|_| [place(), place()]),
             ways: UnsafeCell::default(),
             off,
@@ -168,13 +171,17 @@ impl Straight {
     #[inline(always)]
     pub unsafe fn submit(&self, requests: *const xcopy_request, n: u32) -> u32 {
         let (mut at, mut left) = (requests, n);
+        // SAFETY: a way, which lives as long as `self`.
+        let mut way = unsafe { &*self.last.get() };
         while left != 0 {
             // SAFETY: the caller's array; requests are plain data.
             let request = unsafe { &*at };
             let word = handles_of(request);
-            let way = self.guess(word);
             if way.word != word {
-                break;
+                way = self.guess(word);
+                if way.word != word {
+                    break;
+                }
             }
             let Some(wish) = way.takes(request) else {
                 break;
@@ -193,6 +200,7 @@ impl Straight {
             at = unsafe { at.add(1) };
             left -= 1;
         }
+        self.last.set(way);
         n - left
     }
 
