@@ -20,50 +20,60 @@ impl HostQueue {
     /// The owner's thread; `results` points to `n` results.
     #[inline(always)]
     pub unsafe fn complete_local(&self, results: *const xcopy_result, n: u32) {
-        let shared = &*self.shared;
-        let places = &shared.straight().places;
-        let (first, left) = (places.next(), places.left());
-        let (now, mut at) = (left.min(n), first);
         // SAFETY: the caller's word.
         let results = unsafe { std::slice::from_raw_parts(results, n as usize) };
-        let (quick, rest) = results.split_at(now as usize);
-        for result in quick {
-            let cookie = result.cookie;
-            if let Some(cell) = shared.cells.get(cookie as u32 as usize) {
-                let total = cell.total.get();
-                // SAFETY: cells point to ways of this queue, which live as long.
-                let way = unsafe { &*cell.way() };
-                if cell.is(cookie)
-                    && std::ptr::eq(way.host, self)
-                    && (result.status | result.flags as i32) == 0
-                    && result.bytes == total
-                {
-                    cell.land_flying(cookie);
-                    // SAFETY: the cell was a twin, and a place is left: no more
-                    // results are looked at than there are.
-                    unsafe {
-                        finish(&shared.stats, way, cell, total, at);
-                        at = at.add(1);
-                    }
-                    self.put_twin(cell);
-                    continue;
-                }
-            }
-            shared.complete_on_owner(self.plugin, result);
-        }
-        let landed = (at.addr() - first.addr()) / size_of::<xcopy_completion>();
-        places.fill(at, left - landed as u32);
-        self.landed(landed as u32);
-        if !rest.is_empty() {
-            self.complete_later(rest);
+        let done = self.complete_straight(results);
+        if done < results.len() {
+            self.complete_mixed(&results[done..]);
         }
     }
 
+    /// The same for results that begin with one of another kind.
     #[cold]
-    fn complete_later(&self, results: &[xcopy_result]) {
-        for result in results {
-            self.shared.complete_on_owner(self.plugin, result);
+    fn complete_mixed(&self, mut results: &[xcopy_result]) {
+        while let Some((other, rest)) = results.split_first() {
+            self.shared.complete_on_owner(self.plugin, other);
+            results = rest.get(self.complete_straight(rest)..).unwrap_or_default();
         }
+    }
+
+    /// Hands out the completions of commands that went the straight way and ended
+    /// well, up to the first other result, or while there are places; how many.
+    #[inline(always)]
+    fn complete_straight(&self, results: &[xcopy_result]) -> usize {
+        let shared = &*self.shared;
+        let places = &shared.straight().places;
+        let (first, left) = (places.next(), places.left());
+        let (quick, _) = results.split_at(results.len().min(left as usize));
+        let mut at = first;
+        for result in quick {
+            let cookie = result.cookie;
+            let Some(cell) = shared.cells.get(cookie as u32 as usize) else {
+                break;
+            };
+            let total = cell.total.get();
+            // SAFETY: cells point to ways of this queue, which live as long.
+            let way = unsafe { &*cell.way() };
+            if !cell.is(cookie)
+                || !std::ptr::eq(way.host, self)
+                || (result.status | result.flags as i32) != 0
+                || result.bytes != total
+            {
+                break;
+            }
+            cell.land_flying(cookie);
+            // SAFETY: the cell was a twin, and a place is left: no more results
+            // are looked at than there are.
+            unsafe {
+                finish(&shared.stats, way, cell, total, at);
+                at = at.add(1);
+            }
+            self.put_twin(cell);
+        }
+        let done = (at.addr() - first.addr()) / size_of::<xcopy_completion>();
+        places.fill(at, left - done as u32);
+        self.landed(done as u32);
+        done
     }
 }
 

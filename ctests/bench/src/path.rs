@@ -110,40 +110,38 @@ pub fn null_path(api: Api, plugin: &Path, npairs: usize, batch: u32) -> Result<W
         })
     })?;
     let mut random = 88_172_645_463_325_252;
-    let sequence: Vec<u8> = (0..SEQUENCE)
-        .map(|_| (next_random(&mut random) % npairs as u64) as u8)
-        .collect();
+    let pairs: [(u32, u32); PAIRS] = std::array::from_fn(|k| path.pairs[k % npairs]);
+    let sequence: Box<[u8; SEQUENCE]> = Box::new(std::array::from_fn(|_| {
+        (next_random(&mut random) % npairs as u64) as u8
+    }));
     let mut requests = vec![request(path.pairs[0]); batch as usize];
     let mut completions = vec![xcopy_completion::default(); batch as usize];
     let mut number = 0u64;
     Ok(Box::new(move |ops| {
-        let end = number + ops;
-        while number < end {
-            let first = number;
-            let begin = first as usize % SEQUENCE;
-            let chosen = &sequence[begin..begin + batch as usize];
-            for (number, (request, pair)) in (first..).zip(requests.iter_mut().zip(chosen)) {
-                (request.src, request.dst) = path.pairs[usize::from(*pair)];
+        // In registers, where the driver's own cost is small.
+        let (submit, poll, queue) = (api.submit, api.poll, path.queue);
+        let (requests, completions) = (&mut requests[..], &mut completions[..]);
+        let (mut first, end) = (number, number + ops);
+        while first < end {
+            for (number, request) in (first..).zip(requests.iter_mut()) {
+                let pair = sequence[number as usize % SEQUENCE];
+                (request.src, request.dst) = pairs[usize::from(pair) % PAIRS];
                 request.user_data = number;
                 request.src_offset = number % 1024 * 4096;
                 request.length = length(number);
             }
-            number += u64::from(batch);
             // SAFETY: the queue, and `batch` requests.
-            let accepted = unsafe { (api.submit)(path.queue, requests.as_ptr(), 64, batch) };
+            let accepted = unsafe { submit(queue, requests.as_ptr(), 64, batch) };
             if accepted != batch as i32 {
-                api.check("submit", accepted)?;
-                return Err(format!("{accepted} of {batch} accepted"));
+                return Err(fell_short(api, "accepted", accepted, batch));
             }
             // SAFETY: the queue, and `batch` places.
-            let taken =
-                unsafe { (api.poll)(path.queue, completions.as_mut_ptr(), 64, 0, batch, 0) };
+            let taken = unsafe { poll(queue, completions.as_mut_ptr(), 64, 0, batch, 0) };
             if taken != batch as i32 {
-                api.check("poll", taken)?;
-                return Err(format!("{taken} of {batch} taken"));
+                return Err(fell_short(api, "taken", taken, batch));
             }
             // In order, since the null plugin ends commands in order.
-            for (expected, completion) in (first..).zip(&completions) {
+            for (expected, completion) in (first..).zip(completions.iter()) {
                 if completion.user_data != expected
                     || completion.res != 0
                     || completion.bytes_done != length(expected)
@@ -152,9 +150,19 @@ pub fn null_path(api: Api, plugin: &Path, npairs: usize, batch: u32) -> Result<W
                     return Err(format!("request {expected} ended wrongly: {completion:?}"));
                 }
             }
+            first += u64::from(batch);
         }
+        number = end;
         Ok(())
     }))
+}
+
+#[cold]
+fn fell_short(api: Api, what: &str, answer: i32, batch: u32) -> Failure {
+    match api.check(what, answer) {
+        Ok(()) => format!("{answer} of {batch} {what}"),
+        Err(error) => error,
+    }
 }
 
 /// The lane: a plugin's thread ends commands while this one submits and polls,

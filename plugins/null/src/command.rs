@@ -43,6 +43,15 @@ pub(crate) fn failure(command: &xcopy_cmd, errno: i32, reason: u16) -> xcopy_res
     }
 }
 
+/// Whether doing nothing is all that a command needs.
+#[inline(always)]
+pub(crate) fn is_plain(command: &xcopy_cmd) -> bool {
+    matches!(
+        command.op,
+        XCOPY_CMD_COPY | XCOPY_CMD_ZERO | XCOPY_CMD_FLUSH | XCOPY_CMD_WRITE
+    )
+}
+
 /// Carries a command out and writes its answer. With `AFFINE`, devices are
 /// opened, closed and probed by commands too.
 ///
@@ -54,13 +63,12 @@ pub(crate) fn failure(command: &xcopy_cmd, errno: i32, reason: u16) -> xcopy_res
 /// opened; `answer` can be written.
 #[inline(always)]
 pub(crate) unsafe fn perform<const AFFINE: bool>(command: &xcopy_cmd, answer: *mut xcopy_result) {
-    match command.op {
+    if is_plain(command) {
         // SAFETY: the caller's promise on `answer`.
-        XCOPY_CMD_COPY | XCOPY_CMD_ZERO | XCOPY_CMD_FLUSH | XCOPY_CMD_WRITE => unsafe {
-            answer.write(success(command))
-        },
+        unsafe { answer.write(success(command)) };
+    } else {
         // SAFETY: the caller's promises, handed on.
-        _ => unsafe { answer.write(perform_rare::<AFFINE>(command)) },
+        unsafe { answer.write(perform_rare::<AFFINE>(command)) };
     }
 }
 

@@ -215,21 +215,22 @@ pub(crate) unsafe extern "C" fn submit<const MODEL: u32>(
         let taken = queue.room(n);
         let astray = MODEL == XCOPY_MODEL_AFFINE && queue.owner != thread_number();
         let tail = queue.tail.get();
-        for i in 0..taken {
-            // SAFETY: `commands` holds n pointers to commands that stay valid
-            // until they are completed; the slot is free, because at most
-            // `room` are taken.
+        let mut done = 0;
+        while done < taken && !astray {
+            // SAFETY: `commands` holds n pointers to commands that stay valid until
+            // they are completed; the slot is free, because there is room.
             unsafe {
-                let command = &**commands.add(i as usize);
-                let slot = queue.slot(tail + i);
-                match MODEL {
-                    XCOPY_MODEL_AFFINE if astray => {
-                        slot.write(command::failure(command, libc::EPERM, XCOPY_REASON_FAILED));
-                    }
-                    XCOPY_MODEL_AFFINE => command::perform::<true>(command, slot),
-                    _ => command::perform::<false>(command, slot),
+                let command = &**commands.add(done as usize);
+                if !command::is_plain(command) {
+                    break;
                 }
+                queue.slot(tail + done).write(command::success(command));
             }
+            done += 1;
+        }
+        for i in done..taken {
+            // SAFETY: as above.
+            unsafe { perform::<MODEL>(&**commands.add(i as usize), queue.slot(tail + i), astray) };
         }
         queue.tail.set(tail + taken);
         if queue.armed.get() && queue.pending() > 0 {
@@ -237,6 +238,24 @@ pub(crate) unsafe extern "C" fn submit<const MODEL: u32>(
         }
         taken as c_int
     })
+}
+
+/// Carries out a command that is not plain, or came on another thread.
+///
+/// # Safety
+/// As for `command::perform`.
+#[cold]
+unsafe fn perform<const MODEL: u32>(command: &xcopy_cmd, slot: *mut xcopy_result, astray: bool) {
+    // SAFETY: the caller's word.
+    unsafe {
+        match MODEL {
+            XCOPY_MODEL_AFFINE if astray => {
+                slot.write(command::failure(command, libc::EPERM, XCOPY_REASON_FAILED));
+            }
+            XCOPY_MODEL_AFFINE => command::perform::<true>(command, slot),
+            _ => command::perform::<false>(command, slot),
+        }
+    }
 }
 
 /// Table entry.
