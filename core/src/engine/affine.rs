@@ -330,22 +330,11 @@ impl Queue {
             *cell.cmd.get() = xcopy_cmd {
                 cookie,
                 op: command.op,
-                method: 0,
-                flags: 0,
                 src: command.src.0,
                 dst: command.dst.0,
-                ranges: std::ptr::null(),
-                nranges: 0,
-                timeout_ms: 0,
-                bytes: 0,
-                buffer: std::ptr::null_mut(),
-                token: std::ptr::null_mut(),
-                token_size: 0,
-                token_type: 0,
-                token_lifetime_s: 0,
-                method_index: 0,
                 arg: command.arg,
                 private_data: plugin.private_of(cell_index),
+                ..super::cell::CommandCell::no_command()
             };
         }
         plugin.host().stage(cell.cmd.get());

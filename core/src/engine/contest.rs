@@ -4,6 +4,7 @@
 use super::clock::{coarse_ns, precise_ns};
 use super::devices::Device;
 use super::queue::Queue;
+use super::slot::Slot;
 use crate::plan::{CONTEST_MIN, Contest, Turn, leader};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -45,14 +46,14 @@ impl Queue {
             return Way::Method(first, u64::MAX);
         };
         let sides = [first, host];
-        let memories = sides.map(|side| pair.methods[side].memory.clone());
+        let memories = sides.map(|side| &*pair.methods[side].memory);
         if slot.total < CONTEST_MIN {
             if memories.iter().any(|memory| !memory.has_rate()) {
                 return Way::Method(first, u64::MAX);
             }
             let now = coarse_ns();
             let side = leader(memories.map(|memory| memory.rate(now)));
-            self.say_slower(index, side);
+            say_slower(&mut self.slots[index as usize], side);
             return Way::Method(sides[side], u64::MAX);
         }
         let copied = self.shared.faces[index as usize]
@@ -76,7 +77,7 @@ impl Queue {
                 memories[side].set_rate(rate, coarse_ns());
             }
         }
-        self.say_slower(index, ahead);
+        say_slower(slot, ahead);
         match turn {
             Turn::Send(side, room) => Way::Method(sides[side], room),
             Turn::Drain => Way::Wait,
@@ -92,14 +93,13 @@ impl Queue {
             contest.sent(bytes, copied.load(Ordering::Relaxed), precise_ns);
         }
     }
+}
 
-    /// The completion tells when the worthier method is left for its speed.
-    fn say_slower(&mut self, index: u32, ahead: usize) {
-        let slot = &mut self.slots[index as usize];
-        match (ahead, slot.reason) {
-            (1, 0) => slot.reason = XCOPY_REASON_SLOWER,
-            (0, XCOPY_REASON_SLOWER) => slot.reason = 0,
-            _ => {}
-        }
+/// The completion tells when the worthier method is left for its speed.
+fn say_slower(slot: &mut Slot, ahead: usize) {
+    match (ahead, slot.reason) {
+        (1, 0) => slot.reason = XCOPY_REASON_SLOWER,
+        (0, XCOPY_REASON_SLOWER) => slot.reason = 0,
+        _ => {}
     }
 }

@@ -3,6 +3,7 @@
 //! kernels page by page. Which is cheaper is measured.
 
 use super::cpu_ns;
+use once_cell::sync::OnceCell;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -19,6 +20,8 @@ pub struct Mover {
     /// not known.
     costs: [AtomicU64; 2],
     commands: AtomicU32,
+    /// Where the pair's files lie: asked once, as its descriptors do not change.
+    within: OnceCell<Within>,
 }
 
 /// One command's way, and when its thread began with it.
@@ -29,9 +32,9 @@ pub struct Move<'a> {
 }
 
 impl Mover {
-    /// The way of the next command between two files.
+    /// The way of the pair's next command; `src` and `dst` are the same each time.
     pub fn begin(&self, src: RawFd, dst: RawFd) -> Move<'_> {
-        let within = within(src, dst);
+        let within = *self.within.get_or_init(|| within(src, dst));
         let measured = within == Within::Journal;
         Move {
             by_kernel: within == Within::Memory || measured && self.next(),
@@ -157,10 +160,16 @@ mod tests {
     fn only_where_no_block_is_shared() {
         let memory = || tempfile::tempfile_in("/dev/shm").expect("a file");
         let (src, dst, null) = (memory(), memory(), File::open("/dev/null").expect("null"));
-        let mover = Mover::default();
-        assert!(mover.begin(src.as_raw_fd(), dst.as_raw_fd()).by_kernel);
-        assert!(!mover.begin(src.as_raw_fd(), null.as_raw_fd()).by_kernel);
-        assert!(!mover.begin(src.as_raw_fd(), -1).by_kernel);
-        assert_eq!(mover.commands.load(Ordering::Relaxed), 0);
+        for (dst, by_kernel) in [
+            (dst.as_raw_fd(), true),
+            (null.as_raw_fd(), false),
+            (-1, false),
+        ] {
+            let mover = Mover::default();
+            for _ in 0..2 {
+                assert_eq!(mover.begin(src.as_raw_fd(), dst).by_kernel, by_kernel);
+            }
+            assert_eq!(mover.commands.load(Ordering::Relaxed), 0);
+        }
     }
 }

@@ -96,6 +96,8 @@ pub struct Seen {
     pub bytes: u64,
     /// Its ranges.
     pub ranges: u32,
+    /// Destination byte of its first range.
+    pub first: u64,
     /// The method's place in the plugin's table.
     pub index: u32,
 }
@@ -277,6 +279,11 @@ impl Script {
             nth: *count,
             bytes: command.bytes,
             ranges: command.nranges,
+            first: match command.nranges {
+                0 => 0,
+                // SAFETY: as many ranges as it says, until it is completed.
+                _ => unsafe { (*command.ranges).dst_offset },
+            },
             index: command.method_index,
         };
         *count += 1;

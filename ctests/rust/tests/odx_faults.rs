@@ -346,9 +346,7 @@ fn another_unit_behind_the_same_way_is_not_written() {
     array.other.poke(array.dst_unit, 0, &before);
     let name = copy_manager::Designator::naa6(0x7777);
     array.other.rename(array.dst_unit, vec![name]);
-    // One token's worth: what is on its way at the same time is not held back by
-    // the attention that another command got.
-    let ended = array.copy(&[range(0, 0, 65_536)], |_| {});
+    let ended = array.copy(&[range(0, 0, SIZE as u64)], |_| {});
     assert_eq!(ended.done.res, -libc::ENODEV, "{:?}", ended.done);
     assert!(array.target() == before, "another unit was written");
 }

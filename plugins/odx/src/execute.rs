@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use xcopy_plugin_sdk::abi::*;
 use xcopy_plugin_sdk::{Command, Done, Failure, Host, Level, Operation, Outcome, errno};
+use xcopy_scsi_protocol::Lun;
 
 /// Commands above this go with IMMED: none may take longer than the ways to
 /// devices are patient.
@@ -30,22 +31,13 @@ pub fn execute(host: &Host, command: &mut Command<'_, Device>) -> Outcome {
     match command.operation() {
         Operation::Copy { src, dst, ranges } => copy(src, dst, ranges, terms),
         Operation::Zero { dst, ranges } => zero(dst, ranges, terms),
-        Operation::Flush { dst } => {
-            dst.lun.verify()?;
-            dst.lun.flush().map(|()| Done::new())
-        }
+        Operation::Flush { dst } => dst.lun.flush().map(|()| Done::new()),
         Operation::Read {
             src,
             offset,
             buffer,
-        } => {
-            src.lun.verify()?;
-            src.lun.read(offset, buffer).map(|()| Done::new())
-        }
-        Operation::Write { dst, offset, data } => {
-            dst.lun.verify()?;
-            dst.lun.write(offset, data).map(|()| Done::new())
-        }
+        } => src.lun.read(offset, buffer).map(|()| Done::new()),
+        Operation::Write { dst, offset, data } => dst.lun.write(offset, data).map(|()| Done::new()),
         Operation::TokenCreate {
             src,
             offset,
@@ -92,9 +84,7 @@ fn ended(transferred: &Transferred, about: About) -> Outcome {
 }
 
 fn copy(src: &Device, dst: &Device, ranges: &[xcopy_range], terms: Terms<'_>) -> Outcome {
-    // Who they are, if one of them had something to report.
-    src.lun.verify()?;
-    dst.lun.verify()?;
+    let _in_use = Lun::begin_copy(&src.lun, &dst.lun)?;
     let pieces = ranges.iter().map(|range| {
         Ok(Piece {
             src: place(src, range.src_offset, range.length)?,
@@ -109,12 +99,12 @@ fn copy(src: &Device, dst: &Device, ranges: &[xcopy_range], terms: Terms<'_>) ->
 
 /// By the token for zeroes, by WRITE SAME, by writing zeroes: what the unit takes.
 fn zero(dst: &Device, ranges: &[xcopy_range], terms: Terms<'_>) -> Outcome {
-    dst.lun.verify()?;
     let mut before = 0;
     for range in ranges {
         let at = place(dst, range.dst_offset, range.length)?;
         let mut done = 0;
         if !dst.no_zero_token.load(Ordering::Relaxed) && !dst.lacks_zero_token() {
+            let _in_use = dst.lun.begin()?;
             let transferred = machine::zero(&dst.site(), terms, at, range.length);
             done = transferred.done;
             if let Some((fault, _)) = &transferred.fault {
@@ -175,7 +165,7 @@ fn create(
     wanted: Wanted,
     terms: Terms<'_>,
 ) -> Outcome {
-    src.lun.verify()?;
+    let _in_use = src.lun.begin()?;
     let at = place(src, offset, length)?;
     let Some(room) = room.get_mut(..TOKEN_BYTES) else {
         return Err(Failure::new(errno::ENOBUFS).fatal().untouched());
@@ -211,7 +201,7 @@ fn write(
     token_offset: u64,
     terms: Terms<'_>,
 ) -> Outcome {
-    dst.lun.verify()?;
+    let _in_use = dst.lun.begin()?;
     let at = place(dst, offset, length)?;
     let token = parse(token)?;
     let transferred = machine::write(&dst.site(), terms, &token, token_offset, at, length);
@@ -219,7 +209,7 @@ fn write(
 }
 
 fn release(dst: &Device, token: &[u8], terms: Terms<'_>) -> Outcome {
-    dst.lun.verify()?;
+    let _in_use = dst.lun.begin()?;
     let token = parse(token)?;
     machine::release(&dst.site(), terms, &token)
         .map(|()| Done::new())

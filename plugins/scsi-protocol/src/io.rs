@@ -33,6 +33,7 @@ impl Lun {
 
     /// Fills `room` from byte `offset` of the device on.
     pub fn read(&self, offset: u64, room: &mut [u8]) -> Result<(), Failure> {
+        let _in_use = self.begin()?;
         let mut at = offset;
         for part in room.chunks_mut(self.max_io()) {
             let (lba, blocks) = self.io_blocks(at, part.len() as u64)?;
@@ -52,6 +53,11 @@ impl Lun {
 
     /// Writes `data` from byte `offset` of the device on.
     pub fn write(&self, offset: u64, data: &[u8]) -> Result<(), Failure> {
+        let _in_use = self.begin()?;
+        self.write_in_use(offset, data)
+    }
+
+    fn write_in_use(&self, offset: u64, data: &[u8]) -> Result<(), Failure> {
         let mut done = 0;
         for part in data.chunks(self.max_io()) {
             let (lba, blocks) = self.io_blocks(offset + done, part.len() as u64)?;
@@ -66,6 +72,7 @@ impl Lun {
     /// Makes a byte range of the device read as zeroes: by WRITE SAME, or by
     /// writing zeroes where the unit does not know it.
     pub fn zero(&self, offset: u64, length: u64) -> Result<(), Failure> {
+        let _in_use = self.begin()?;
         let facts = self.facts();
         let block = u64::from(facts.capacity.block_size);
         let stated = facts.limits.max_write_same.saturating_mul(block);
@@ -96,7 +103,7 @@ impl Lun {
         let zeroes = vec![0; self.max_io()];
         while done < length {
             let part = (zeroes.len() as u64).min(length - done);
-            self.write(offset + done, &zeroes[..part as usize])
+            self.write_in_use(offset + done, &zeroes[..part as usize])
                 .map_err(|why| why.known(done))?;
             done += part;
         }
@@ -106,6 +113,7 @@ impl Lun {
     /// Makes durable what was written: SYNCHRONIZE CACHE. A unit that does not
     /// know the command has no volatile cache.
     pub fn flush(&self) -> Result<(), Failure> {
+        let _in_use = self.begin()?;
         for cdb in [cdb::synchronize_cache_16(), cdb::synchronize_cache_10()] {
             match self.io_for(&cdb, &mut Data::None, FLUSH_TIMEOUT) {
                 Ok(_) => return Ok(()),

@@ -3,6 +3,9 @@
 
 mod describe;
 mod discover;
+mod in_use;
+
+pub use in_use::InUse;
 
 use crate::judge::{Judgement, Purpose, judge, judge_error};
 use crate::place::{Place, refused};
@@ -53,6 +56,7 @@ pub struct Lun {
     /// Unit attentions seen, and how many of them a verification answered.
     attentions: AtomicU64,
     verified: Mutex<u64>,
+    users: Mutex<in_use::Users>,
     events: Option<Events>,
 }
 
@@ -78,6 +82,7 @@ impl Lun {
             facts: RwLock::new(Arc::new(facts)),
             attentions: AtomicU64::new(0),
             verified: Mutex::new(0),
+            users: Mutex::default(),
             events,
         })
     }
@@ -215,27 +220,13 @@ impl Lun {
         let now = discover::facts(&*self.transport).map_err(|why| why.failure(self.name()))?;
         let before = self.facts();
         if now.designators.is_empty() && !before.designators.is_empty() {
-            // No answer is no other unit; the next command asks again.
-            return Err(Failure::new(errno::EIO)
-                .next_method()
-                .untouched()
-                .because(format!("{} does not say its names now", self.name())));
+            return Err(self.is_nameless());
         }
         if before.designators != now.designators
             || before.capacity.block_size != now.capacity.block_size
             || before.inquiry.device_type != now.inquiry.device_type
         {
-            if let Some(events) = &self.events {
-                events.removed();
-            }
-            return Err(Failure::new(errno::ENODEV)
-                .reason(XCOPY_REASON_REMOVED)
-                .fatal()
-                .untouched()
-                .because(format!(
-                    "{} is another logical unit than the one that was opened: open it again",
-                    self.name()
-                )));
+            return Err(self.is_another());
         }
         check(self.name(), &now, self.place)?;
         let resized = before.capacity != now.capacity;
@@ -252,6 +243,29 @@ impl Lun {
             }
         }
         Ok(())
+    }
+
+    /// No answer is no other unit; the next command asks again.
+    fn is_nameless(&self) -> Failure {
+        Failure::new(errno::EIO)
+            .next_method()
+            .untouched()
+            .because(format!("{} does not say its names now", self.name()))
+    }
+
+    /// It is refused for good.
+    fn is_another(&self) -> Failure {
+        if let Some(events) = &self.events {
+            events.removed();
+        }
+        Failure::new(errno::ENODEV)
+            .reason(XCOPY_REASON_REMOVED)
+            .fatal()
+            .untouched()
+            .because(format!(
+                "{} is another logical unit than the one that was opened: open it again",
+                self.name()
+            ))
     }
 
     /// Fails once for what was learnt of the unit's size: asks for it again

@@ -67,14 +67,11 @@ impl From<Failure> for Stopped {
     }
 }
 
-/// Verifies who the units are where a unit attention was seen.
+/// Verifies who the units are where a unit attention was seen. Commands sent
+/// beside it cannot go astray: they name both units.
 fn verify(src: &Lun, dst: &Lun) -> Result<(), Failure> {
-    for lun in [src, dst] {
-        if lun.needs_verification() {
-            lun.verify()?;
-        }
-    }
-    Ok(())
+    src.verify()?;
+    dst.verify()
 }
 
 /// Sends a copy, again where that may help at once.

@@ -6,11 +6,12 @@ use crate::place::refused;
 use crate::sg::explain;
 use crate::transport::{Data, Outcome, Transport};
 use crate::wire::block::{BlockLimits, CAPACITY_BYTES, Capacity};
+use crate::wire::cdb;
+use crate::wire::designator::{self, Designator};
 use crate::wire::inquiry::{self, Inquiry, STANDARD_BYTES};
 use crate::wire::operating::{OPERATING_ALLOCATION, OperatingParameters};
 use crate::wire::sense::ILLEGAL_REQUEST;
 use crate::wire::third_party::ThirdParty;
-use crate::wire::{cdb, designator};
 use std::io;
 use std::time::Duration;
 use xcopy_plugin_sdk::{Failure, abi::*, errno};
@@ -147,18 +148,10 @@ pub fn facts(transport: &dyn Transport) -> Result<Facts, Refusal> {
             .then(|| asker.page(number).ok().flatten())
             .flatten()
     };
-    // A page of names that did not come is no page without names: who the unit
-    // is would seem to have changed.
-    let names = match has(0x83) {
-        true => asker
-            .page(0x83)
-            .map_err(|why| Refusal::Refused("INQUIRY (VPD page 83h)", why))?,
-        false => None,
+    let designators = match has(0x83) {
+        true => designators(transport)?,
+        false => Vec::new(),
     };
-    let designators = names
-        .filter(|page| designator::is_whole(page))
-        .and_then(|page| designator::designators(&page))
-        .unwrap_or_default();
     let third_party = match inquiry.third_party_copy {
         true => page(0x8f).and_then(|page| ThirdParty::parse(&page)),
         false => None,
@@ -175,6 +168,18 @@ pub fn facts(transport: &dyn Transport) -> Result<Facts, Refusal> {
         operating: operating(&asker, &inquiry),
         inquiry,
     })
+}
+
+/// The names in VPD page 83h. A page that did not come is no page without names:
+/// who the unit is would seem to have changed.
+pub fn designators(transport: &dyn Transport) -> Result<Vec<Designator>, Refusal> {
+    let page = Asker(transport)
+        .page(0x83)
+        .map_err(|why| Refusal::Refused("INQUIRY (VPD page 83h)", why))?;
+    Ok(page
+        .filter(|page| designator::is_whole(page))
+        .and_then(|page| designator::designators(&page))
+        .unwrap_or_default())
 }
 
 fn standard(transport: &dyn Transport) -> Result<Inquiry, Refusal> {
