@@ -216,7 +216,9 @@ impl Queue {
         {
             self.slots[index as usize].extra().sense = sense;
         }
-        let tainted = answer.flags & XCOPY_RESULT_UNTOUCHED == 0 && op != XCOPY_OP_TOKEN_CREATE;
+        // What may still write is not untouched, whatever else is said of it.
+        let sure = XCOPY_RESULT_UNTOUCHED | XCOPY_RESULT_UNSETTLED;
+        let tainted = answer.flags & sure != XCOPY_RESULT_UNTOUCHED && op != XCOPY_OP_TOKEN_CREATE;
         self.rest_of(index, errand, done, bytes, tainted);
         self.after_failure(index, errand, &answer, id, bytes);
     }

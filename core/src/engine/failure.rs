@@ -36,7 +36,7 @@ impl Queue {
         }
         slot.outcome |= sides(answer.flags);
         if answer.flags & XCOPY_RESULT_UNSETTLED != 0 && errand.plugin != NO_PLUGIN {
-            slot.outcome |= XCOPY_CPL_UNSETTLED;
+            slot.outcome |= XCOPY_CPL_INDETERMINATE | XCOPY_CPL_UNSETTLED;
         }
         if slot.stopping {
             return;

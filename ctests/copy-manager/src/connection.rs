@@ -91,7 +91,7 @@ fn carry_out(context: &Context, command: &mut xcopy_scsi_command) -> c_int {
     let reply = context
         .manager
         .execute(context.nexus, context.unit, cdb, out);
-    command.residual = 0;
+    command.residual = reply.untaken.min(command.data_len.into()) as u32;
     if command.direction == XCOPY_SCSI_FROM_UNIT {
         let n = reply.data.len().min(command.data_len as usize);
         if n != 0 {

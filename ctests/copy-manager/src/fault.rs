@@ -116,7 +116,8 @@ pub enum Effect {
     /// Background: the operation never ends. A command that cannot go on in the
     /// background is answered, and only then stays in progress.
     NeverEnds,
-    /// Only so many bytes are copied, and the target says so.
+    /// Only so many bytes are copied, read or written, and the target says so: a
+    /// read or a write by its residual.
     Short(u64),
     /// The transfer count is told in the other units: bytes for blocks, blocks
     /// for bytes. The units field tells the truth.

@@ -22,6 +22,8 @@ pub struct Reply {
     pub sense: Vec<u8>,
     /// Data-In.
     pub data: Vec<u8>,
+    /// Bytes of Data-Out that a GOOD command did not take: its residual.
+    pub untaken: u64,
     /// No status came.
     pub transport: Option<TransportError>,
 }
@@ -141,9 +143,14 @@ impl CopyManager {
             self.clock.sleep(lane.time);
         }
         let mut state = self.lock();
+        let mut untaken = 0;
         let outcome = match state.begin(&mut call) {
             Err(refusal) => Err(refusal),
             Ok(Done::Data(data)) => Ok(data),
+            Ok(Done::Untaken(bytes)) => {
+                untaken = bytes;
+                Ok(Vec::new())
+            }
             Ok(Done::Started(key)) => {
                 if !lane.time.is_zero() {
                     drop(state);
@@ -153,7 +160,10 @@ impl CopyManager {
                 state.finish(&call, key)
             }
         };
-        let reply = self.reply(&state, outcome);
+        let reply = Reply {
+            untaken,
+            ..self.reply(&state, outcome)
+        };
         let status = reply.transport.is_none().then_some(reply.status);
         state
             .trace
@@ -163,6 +173,7 @@ impl CopyManager {
 
     fn reply(&self, state: &State, outcome: Result<Vec<u8>, Refusal>) -> Reply {
         let mut reply = Reply {
+            untaken: 0,
             status: 0,
             sense: Vec::new(),
             data: Vec::new(),

@@ -37,6 +37,8 @@ impl Call<'_> {
 pub(crate) enum Done {
     /// GOOD, with these bytes.
     Data(Vec<u8>),
+    /// GOOD, though so many of the bytes sent were not taken.
+    Untaken(u64),
     /// An operation runs in the foreground; its end is the command's.
     Started(Key),
 }

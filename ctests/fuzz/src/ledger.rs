@@ -109,6 +109,23 @@ pub fn answered(answer: i32) -> i32 {
     answer
 }
 
+/// Waits at most thirty seconds for completions. libFuzzer's own timer interrupts
+/// the wait now and then.
+///
+/// # Safety
+/// The queue lives, and no other thread uses it.
+pub unsafe fn take(queue: *mut xcopy_queue, places: &mut [xcopy_completion]) -> i32 {
+    let size = size_of::<xcopy_completion>();
+    let most = places.len() as u32;
+    loop {
+        // SAFETY: a live queue; as many places as said.
+        let n = unsafe { xcopy_poll(queue, places.as_mut_ptr(), size, 1, most, 30_000_000_000) };
+        if n != -libc::EINTR {
+            return answered(n);
+        }
+    }
+}
+
 /// The text of this thread's last failure.
 pub fn last_error() -> String {
     // SAFETY: a NUL-terminated string, valid until this thread's next failure.

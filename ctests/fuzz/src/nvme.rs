@@ -2,7 +2,7 @@
 //! any bytes, on the plugin's way from opening to a copy.
 
 use crate::input::Input;
-use crate::ledger::answered;
+use crate::ledger::{answered, take};
 use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
@@ -378,8 +378,7 @@ fn copy(input: &mut Input, queue: *mut xcopy_queue, devices: &[u32]) {
         if answered(xcopy_submit(queue, &request, 64, 1)) != 1 {
             return;
         }
-        let wait = 30_000_000_000;
-        xcopy_poll(queue, done.as_mut_ptr(), 64, 1, 2, wait)
+        take(queue, &mut done)
     };
     assert_eq!(ended, 1, "one request, one completion");
     let said = script().copied - before;

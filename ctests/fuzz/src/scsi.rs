@@ -2,7 +2,7 @@
 //! data of any bytes, on the plugin's way from discovery to a copy.
 
 use crate::input::Input;
-use crate::ledger::answered;
+use crate::ledger::{answered, take};
 use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::slice;
@@ -290,18 +290,15 @@ fn copy(
         timeout_ms: 100,
         ext: &raw const ext,
     };
-    let mut done = xcopy_completion::default();
+    let mut done = [xcopy_completion::default()];
     // SAFETY: a live queue, a request of 64 bytes, a place for the end.
     unsafe {
         if answered(xcopy_submit(queue, &request, 64, 1)) != 1 {
             return;
         }
-        assert_eq!(
-            answered(xcopy_poll(queue, &mut done, 64, 1, 1, 30_000_000_000)),
-            1,
-            "no end"
-        );
+        assert_eq!(take(queue, &mut done), 1, "no end");
     }
+    let done = done[0];
     assert!(done.bytes_copied <= request.length);
     let accepted = *with(&target.accepted);
     assert!(

@@ -34,19 +34,16 @@ impl Lun {
     /// Fills `room` from byte `offset` of the device on.
     pub fn read(&self, offset: u64, room: &mut [u8]) -> Result<(), Failure> {
         let _in_use = self.begin()?;
-        let mut at = offset;
-        for part in room.chunks_mut(self.max_io()) {
-            let (lba, blocks) = self.io_blocks(at, part.len() as u64)?;
+        let (most, mut done) = (self.max_io(), 0);
+        while done < room.len() {
+            let end = room.len().min(done + most);
+            let part = &mut room[done..end];
+            let (lba, blocks) = self.io_blocks(offset + done as u64, part.len() as u64)?;
             let cdb = cdb::read_16(lba, blocks);
             let came = self
                 .io(&cdb, &mut Data::In(part))
                 .map_err(|why| why.failure().on_read())?;
-            if came < part.len() {
-                return Err(Failure::new(errno::EIO)
-                    .on_read()
-                    .because("the unit sent less than was asked for"));
-            }
-            at += part.len() as u64;
+            done += self.whole_blocks(came).map_err(Failure::on_read)?;
         }
         Ok(())
     }
@@ -58,15 +55,28 @@ impl Lun {
     }
 
     fn write_in_use(&self, offset: u64, data: &[u8]) -> Result<(), Failure> {
-        let mut done = 0;
-        for part in data.chunks(self.max_io()) {
-            let (lba, blocks) = self.io_blocks(offset + done, part.len() as u64)?;
+        let (most, mut done) = (self.max_io(), 0);
+        while done < data.len() {
+            let part = &data[done..data.len().min(done + most)];
+            let (lba, blocks) = self.io_blocks(offset + done as u64, part.len() as u64)?;
             let cdb = cdb::write_16(lba, blocks, false);
-            self.io(&cdb, &mut Data::Out(part))
-                .map_err(|why| why.failure().on_write().known(done))?;
-            done += part.len() as u64;
+            let taken = self
+                .io(&cdb, &mut Data::Out(part))
+                .map_err(|why| why.failure())
+                .and_then(|taken| self.whole_blocks(taken));
+            done += taken.map_err(|why| why.on_write().known(done as u64))?;
         }
         Ok(())
+    }
+
+    /// The whole blocks of what a GOOD command moved by its residual: the rest is
+    /// asked for anew, as Linux's sd does. None at all would go on for ever.
+    fn whole_blocks(&self, moved: usize) -> Result<usize, Failure> {
+        let block = self.facts().capacity.block_size as usize;
+        match moved / block * block {
+            0 => Err(nothing_moved()),
+            bytes => Ok(bytes),
+        }
     }
 
     /// Makes a byte range of the device read as zeroes: by WRITE SAME, or by
@@ -88,7 +98,8 @@ impl Lun {
             let (lba, blocks) = self.io_blocks(offset + done, part)?;
             let cdb = cdb::write_same_16(lba, blocks);
             match self.io(&cdb, &mut Data::Out(&zeroes)) {
-                Ok(_) => {}
+                Ok(taken) if taken == zeroes.len() => {}
+                Ok(_) => return Err(nothing_moved().on_write().known(done)),
                 Err(why) if is_unknown(&why) => {
                     return self.write_zeroes(offset, length, done);
                 }
@@ -169,6 +180,11 @@ impl Lun {
             }
         }
     }
+}
+
+/// GOOD with a residual of everything.
+fn nothing_moved() -> Failure {
+    Failure::new(errno::EIO).because("the unit reports success and moved nothing")
 }
 
 /// ILLEGAL REQUEST, 20h/00h or 24h/00h.

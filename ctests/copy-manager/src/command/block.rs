@@ -61,6 +61,9 @@ impl State {
         }
         let mut out = vec![0; bytes as usize];
         unit.chunks.read(at, &mut out);
+        if let Some(Effect::Short(n)) = call.effect {
+            out.truncate((n - n % block) as usize);
+        }
         Ok(Done::Data(out))
     }
 
@@ -84,6 +87,7 @@ impl State {
             .retain(|lba| *lba < at / block || *lba >= (at + n) / block);
         match &call.effect {
             Some(Effect::AnswerWithin(_, refusal)) => Err(refusal.clone()),
+            Some(Effect::Short(_)) => Ok(Done::Untaken(bytes - n)),
             _ => Ok(Done::Data(Vec::new())),
         }
     }
