@@ -338,6 +338,33 @@ fn commands_that_are_lost_on_the_way() {
     }
 }
 
+/// The host's own reads and writes: a unit that moves less than it was asked to and
+/// says so by the residual alone is asked for the rest, and one that moves nothing
+/// fails.
+#[test]
+fn what_a_residual_leaves_over() {
+    for kind in [Kind::Read, Kind::Write] {
+        for bytes in [512, 4096, 65_536] {
+            let mut array = Array::new(Personality::array(), SIZE);
+            let effect = Effect::Short(bytes);
+            array.manager.set_fault(kind, When::Every(3), effect);
+            let whole = [range(0, 0, SIZE as u64)];
+            let by_host = |request: &mut xcopy_request| {
+                request.methods = 1 << XCOPY_METHOD_READ_WRITE;
+            };
+            let ended = array.copy(&whole, by_host);
+            assert_eq!(ended.done.res, 0, "{kind:?} {bytes} {:?}", ended.done);
+            assert!(array.manager.fault_hits() > 0, "{kind:?} {bytes}");
+            array.manager.clear_faults();
+            array
+                .manager
+                .set_fault(kind, When::Every(1), Effect::Short(0));
+            let ended = array.copy(&whole, by_host);
+            assert_eq!(ended.done.res, -libc::EIO, "{kind:?} {:?}", ended.done);
+        }
+    }
+}
+
 #[test]
 fn another_unit_behind_the_same_way_is_not_written() {
     let mut array = Array::new(Personality::array(), SIZE);
