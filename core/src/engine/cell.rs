@@ -1,6 +1,7 @@
 //! Command cells: what a backend sees of a command, what its owner keeps beside
 //! it, and the word by which an answer is matched to it.
 
+use super::prefetch::for_writing;
 use super::shared::SlotFace;
 use super::way::Way;
 use crate::plan::Cursor;
@@ -182,6 +183,20 @@ impl CommandCell {
     #[inline(always)]
     pub fn is(&self, cookie: u64) -> bool {
         self.state.load(Ordering::Acquire) == cookie
+    }
+
+    /// Asks for what the end of the command writes, which another thread wrote last.
+    #[inline(always)]
+    pub fn expect_end(&self) {
+        for_writing(&self.state);
+        for_writing(&self.end);
+    }
+
+    /// The same for the owner, who may launch it again.
+    #[inline(always)]
+    pub fn expect_delivery(&self) {
+        self.expect_end();
+        for_writing(&self.cmd);
     }
 
     /// Whether a backend has the command.

@@ -13,7 +13,8 @@
 //! `queue` holds it together for the owner's thread, `shared` is what other threads
 //! see of it, `plugin_queue` and `host_queue` are its two sides to a plugin,
 //! `context` is what all queues share, `handles` its devices and tokens, `routes` what
-//! is known of pairs, `barrier` how a closer and a submitter see each other.
+//! is known of pairs, `barrier` how a closer and a submitter see each other, `prefetch`
+//! how memory that another processor wrote comes in time.
 
 mod account;
 mod admit;
@@ -50,6 +51,7 @@ mod poll;
 mod pool;
 #[cfg(test)]
 mod pool_tests;
+mod prefetch;
 pub mod queue;
 pub mod reasons;
 mod ring;

@@ -130,7 +130,12 @@ impl Queue {
         // SAFETY: `self` keeps it alive, and nothing below replaces it.
         let shared = unsafe { &*shared };
         let mut mail = false;
-        shared.lane.drain(|node| {
+        let foresee = |node: u32| {
+            if let Some(cell) = shared.cells.get(node as usize) {
+                cell.expect_delivery();
+            }
+        };
+        shared.lane.drain_foreseen(foresee, |node| {
             if node == shared.mail_node() {
                 mail = true;
             } else {

@@ -7,6 +7,9 @@ use core::ffi::{c_char, c_void};
 use xcopy_abi::guard::guard;
 use xcopy_abi::*;
 
+/// Commands of other threads that are delivered with one step.
+const GROUP: usize = 64;
+
 /// The host table, one for the process.
 pub static HOST: xcopy_host = xcopy_host {
     struct_size: size_of::<xcopy_host>() as u32,
@@ -108,22 +111,39 @@ unsafe extern "C" fn complete(
         // SAFETY: a plugin queue's host queue lives until queue_destroy returned,
         // and for ever if commands were left behind.
         let host = unsafe { &*queue.cast::<HostQueue>() };
+        let ours = stride == size_of::<xcopy_result>();
         // Delivered in groups: one atomic step and at most one wake-up for each.
-        let mut group = [0u32; 64];
-        let mut filled = 0;
-        for index in 0..n {
-            // SAFETY: the plugin's word.
-            let result = unsafe { result_at(results, stride, index) };
-            if let Some(ended) = host.shared.end_remote(host.plugin, &result) {
-                group[filled] = ended;
-                filled += 1;
+        let mut group = [0u32; GROUP];
+        let mut from = 0;
+        while from < n {
+            let to = n.min(from + GROUP as u32);
+            if ours {
+                for index in from..to {
+                    // SAFETY: the plugin's word: `n` results of our size.
+                    let cookie = unsafe { (*results.add(index as usize)).cookie };
+                    host.shared.expect_end(cookie);
+                }
             }
-            if filled == group.len() {
-                host.shared.deliver(&group);
-                filled = 0;
+            let mut filled = 0;
+            for index in from..to {
+                // SAFETY: the plugin's word.
+                let ended = unsafe {
+                    if ours {
+                        let result = &*results.add(index as usize);
+                        host.shared.end_remote(host.plugin, result)
+                    } else {
+                        let result = result_at(results, stride, index);
+                        host.shared.end_remote(host.plugin, &result)
+                    }
+                };
+                if let Some(ended) = ended {
+                    group[filled] = ended;
+                    filled += 1;
+                }
             }
+            host.shared.deliver(&group[..filled]);
+            from = to;
         }
-        host.shared.deliver(&group[..filled]);
     });
 }
 

@@ -255,6 +255,14 @@ impl QueueShared {
         }
     }
 
+    /// Fetches what the end of the command writes; any thread.
+    #[inline(always)]
+    pub fn expect_end(&self, cookie: u64) {
+        if let Some(cell) = self.cells.get(cookie as u32 as usize) {
+            cell.expect_end();
+        }
+    }
+
     /// Writes the end of a command, to be delivered; any thread. An answer that
     /// names no command in flight of that plugin is counted and forgotten.
     pub fn end_remote(&self, plugin: u32, result: &xcopy_result) -> Option<u32> {

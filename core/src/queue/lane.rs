@@ -118,7 +118,13 @@ impl Lane {
     /// Takes all, hands them to `f` oldest first, and says how many; the owner
     /// only. `f` may cause the index it was given to be pushed again. An empty
     /// lane stays armed; one that is not has lost its arm to a push.
-    pub fn drain(&self, mut f: impl FnMut(u32)) -> u32 {
+    pub fn drain(&self, f: impl FnMut(u32)) -> u32 {
+        self.drain_foreseen(|_| (), f)
+    }
+
+    /// As [`drain`](Lane::drain), and tells `foresee` each index once before the
+    /// first goes to `f`, newest first.
+    pub fn drain_foreseen(&self, foresee: impl Fn(u32), mut f: impl FnMut(u32)) -> u32 {
         if self.is_empty() {
             return 0;
         }
@@ -133,6 +139,7 @@ impl Lane {
             && (count as usize) < self.next.len()
         {
             let older = follow(node, link);
+            foresee((node & !LAST) - 1);
             if newer == EMPTY {
                 newer = node | LAST;
             } else {
