@@ -71,6 +71,8 @@ impl Queue {
             let method = &self.pairs[slot.pair as usize].methods[chosen];
             let room = method.adapt.chunk().saturating_sub(step.bytes);
             let end = step.start.position + step.bytes;
+            let room = room.min(self.contest_room(index));
+            let slot = &mut self.slots[index as usize];
             if piece.host || piece.start.position != end || room == 0 {
                 break;
             }
@@ -92,6 +94,7 @@ impl Queue {
             }
             step.bytes += next.bytes;
             Self::consume(slot, cursor, from_remainder);
+            self.contest_sent(index, next.bytes);
         }
         ranges
     }

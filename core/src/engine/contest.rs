@@ -84,7 +84,15 @@ impl Queue {
         }
     }
 
-    /// A command of the request goes out.
+    /// Bytes that the slice whose turn it is may still send.
+    pub(super) fn contest_room(&self, index: u32) -> u64 {
+        let extra = self.slots[index as usize].extra.as_ref();
+        extra
+            .and_then(|extra| extra.contest.as_ref())
+            .map_or(u64::MAX, |contest| contest.room())
+    }
+
+    /// Bytes of the request go out, in a command of their own or with others.
     pub(super) fn contest_sent(&mut self, index: u32, bytes: u64) {
         let copied = &self.shared.faces[index as usize].copied;
         if let Some(extra) = &mut self.slots[index as usize].extra

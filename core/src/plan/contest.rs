@@ -120,6 +120,11 @@ impl Contest {
         self.left = self.left.saturating_sub(bytes);
     }
 
+    /// Bytes that the slice may still send.
+    pub fn room(&self) -> u64 {
+        self.left
+    }
+
     /// What was found out, to be remembered.
     pub fn rates(&self) -> [Option<Rate>; 2] {
         self.rates
