@@ -241,6 +241,8 @@ pub fn explain(completion: &xcopy_completion, report: &xcopy_report, if_none: &s
         text.push_str(", what DST holds after the bytes that are done is not known");
     }
     let next = match errno {
+        // The host would meet it too.
+        libc::ENOTSUP if completion.reason == XCOPY_REASON_RESERVED => next_step(libc::EBADE),
         libc::ENOTSUP => if_none,
         errno => next_step(errno),
     };

@@ -336,6 +336,7 @@ fn open_by(
     let reason = match -status {
         libc::EPERM | libc::EACCES => XCOPY_REASON_PERMISSION,
         libc::EFAULT => XCOPY_REASON_PLUGIN_FAULT,
+        libc::EBADE => XCOPY_REASON_RESERVED,
         libc::ENODEV | libc::ENXIO => XCOPY_REASON_REMOVED,
         _ => XCOPY_REASON_WRONG_DEVICE,
     };

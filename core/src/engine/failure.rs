@@ -44,6 +44,10 @@ impl Queue {
         let on_host = errand.plugin == NO_PLUGIN
             || matches!(errand.purpose, Purpose::BridgeRead | Purpose::BridgeWrite);
         let reason = match answer.reason {
+            // The kernel's word for a reservation conflict, on any disk.
+            XCOPY_REASON_NONE | XCOPY_REASON_FAILED if answer.status == -libc::EBADE => {
+                XCOPY_REASON_RESERVED
+            }
             XCOPY_REASON_NONE => XCOPY_REASON_FAILED,
             reason => reasons::known(reason, XCOPY_REASON_FAILED),
         };

@@ -277,6 +277,11 @@ fn every_action_at_every_step() {
                             errno
                         };
                         assert_eq!(done.res, -public, "{what}");
+                        let why = match errno {
+                            libc::EBADE => XCOPY_REASON_RESERVED,
+                            _ => XCOPY_REASON_FAILED,
+                        };
+                        assert_eq!(done.reason, why, "{what}");
                         // The pool's threads take commands in any order.
                         if model != Model::Blocking {
                             assert!(done.bytes_done <= k * 65_536 + known, "{what}");

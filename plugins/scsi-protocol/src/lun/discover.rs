@@ -36,6 +36,7 @@ impl Refusal {
             }
             Refusal::Refused(what, why) => Failure::new(match why.reason {
                 XCOPY_REASON_REMOVED => errno::ENODEV,
+                XCOPY_REASON_RESERVED => errno::EBADE,
                 _ => errno::ENOTSUP,
             })
             .reason(why.reason)
