@@ -208,11 +208,38 @@ fn attempt(pair: Pair, src: &Lun, dst: &Lun) -> Result<Pair, Refusal> {
                 });
             }
             // A field that it does not like in a copy of nothing may be that
-            // nothing: a copy of something tells.
-            _ if matches!(why.code, Some((0x5, 0x26, 0x00))) => return Ok(pair),
+            // nothing: then a copy of something tells.
+            _ if matches!(why.code, Some((0x5, 0x26, 0x00)))
+                && !copies_nothing_within(unit, &pair, nothing) =>
+            {
+                return Ok(pair);
+            }
             _ => return Err(Refusal::new(why.reason, 4, words(unit, &why))),
         }
     }
+}
+
+/// Whether the copy manager of `unit` takes a copy of no blocks from the unit to
+/// itself. Where it does and refuses the same between a pair, it is a name of the
+/// pair that it does not know.
+fn copies_nothing_within(unit: &Lun, pair: &Pair, nothing: Segment) -> bool {
+    let names = &unit.facts().names;
+    let within = Pair::new(
+        pair.manager,
+        pair.form,
+        pair.limits,
+        !pair.is_identified(),
+        names,
+        names,
+    );
+    let lba = unit.offset() / u64::from(unit.block_size());
+    let nothing = Segment {
+        in_destination_blocks: false,
+        source_lba: lba,
+        destination_lba: lba,
+        ..nothing
+    };
+    send(&within, unit, unit, &[nothing]).is_ok()
 }
 
 fn permission(unit: &Lun) -> Refusal {

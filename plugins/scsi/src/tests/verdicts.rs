@@ -201,7 +201,28 @@ fn lid4_where_there_is_no_lid1() {
 #[test]
 fn a_copy_manager_that_refuses_a_copy_of_nothing_may_still_copy() {
     let rig = Rig::lio();
-    rig.end(check(5, 0x26, 0x00));
-    rig.end(check(5, 0x26, 0x00));
+    // The pair without and with an identifier, then the unit within itself.
+    for _ in 0..3 {
+        rig.end(check(5, 0x26, 0x00));
+    }
     assert!(!rig.judge().expect("usable").is_proven());
+    let lists = rig.lists();
+    assert_eq!(lists.len(), 3);
+    let name_of = |list: &[u8], at: usize| list[at + 4..at + 32].to_vec();
+    assert_ne!(name_of(&lists[1], 16), name_of(&lists[1], 48));
+    assert_eq!(name_of(&lists[2], 16), name_of(&lists[1], 48));
+    assert_eq!(name_of(&lists[2], 48), name_of(&lists[1], 48));
+    // No blocks, ever.
+    assert!(lists.iter().all(|list| list[90..92] == [0, 0]));
+}
+
+#[test]
+fn one_that_copies_nothing_within_itself_does_not_know_the_other_unit() {
+    let rig = Rig::lio();
+    for unit in [&rig.to, &rig.from] {
+        let mut ends = unit.ends.lock().expect("no panic");
+        ends.extend([Ok(check(5, 0x26, 0x00)), Ok(check(5, 0x26, 0x00))]);
+    }
+    let (_, text) = refusal(&rig);
+    assert!(text.contains("26h/00h"), "{text}");
 }
