@@ -5,13 +5,14 @@ import errno
 import gc
 import select
 import signal
+import subprocess
 import sys
 import threading
 import time
 import warnings
 
 import pytest
-from conftest import stamped
+from conftest import open_descriptors, stamped
 
 import xcopy
 
@@ -314,6 +315,63 @@ def test_a_forgotten_queue_warns(host):
         host.queue()
         gc.collect()
     assert [warning.category for warning in caught] == [ResourceWarning]
+
+
+COLLECTED_TOGETHER = """
+import gc, sys, warnings, xcopy
+warnings.simplefilter("always")
+gc.disable()
+
+class Copier:
+    def __init__(self, path):
+        self.context = xcopy.Context(plugins=False)
+        self.device = self.context.open(path)
+        self.queue = self.context.queue()
+        self.token = self.context.token()
+        self.again = self.finish
+
+    def finish(self):
+        pass
+
+Copier(sys.argv[1])
+for late in (False, True):
+    for kind in (xcopy.Context, xcopy.Device, xcopy.Queue):
+        # The finalizer of one runs first, the others' find what it left.
+        one = Copier(sys.argv[1])
+        part = next(v for v in vars(one).values() if isinstance(v, kind))
+        part.__del__()
+        if late:
+            del one.again
+        del part, one
+        gc.collect()
+for _ in range(50):
+    Copier(sys.argv[1])
+    gc.collect()
+assert not [o for o in gc.get_objects() if isinstance(o, (xcopy.Context, xcopy.Queue))]
+print("survived")
+"""
+
+
+def test_a_context_and_what_it_made_may_be_collected_together(files):
+    command = [sys.executable, "-c", COLLECTED_TOGETHER, str(files[0])]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout) == (0, "survived\n"), ended.stderr
+    for kind in ("Context", "Device", "Queue"):
+        assert f"ResourceWarning: unclosed <xcopy.{kind}" in ended.stderr
+
+
+def test_a_context_dropped_before_its_queue_is_freed_with_it(files):
+    before = open_descriptors()
+    context = xcopy.Context(plugins=False)
+    queue = context.queue()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        context.open(files[0])
+        context.__del__()
+        assert context.alive, "a queue still uses it"
+        queue.__del__()
+    assert not context.alive and queue.closed
+    assert open_descriptors() == before
 
 
 def test_device(pair, files):

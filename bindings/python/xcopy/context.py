@@ -144,6 +144,7 @@ class Context:
         plugin_dir: Optional[Union[str, "os.PathLike[str]"]] = None,
     ) -> None:
         self._pointer: Optional[int] = None
+        self._dropped = False
         self._queues: "weakref.WeakSet[Queue]" = weakref.WeakSet()
         self._devices: "weakref.WeakSet[Device]" = weakref.WeakSet()
         self._log: Any = None
@@ -328,9 +329,23 @@ class Context:
             return
         for queue in list(self._queues):
             queue.close(force=force)
-        check(lib.xcopy_context_free(self._pointer))
-        self._pointer = None
+        check(self._free())
         _live.discard(self)
+
+    def _free(self) -> int:
+        # Gone before it is freed: a device that another thread drops meanwhile
+        # must not meet it.
+        pointer, self._pointer = self._pointer, None
+        code: int = lib.xcopy_context_free(pointer)
+        if code < 0:
+            self._pointer = pointer
+        return code
+
+    def _queue_gone(self) -> None:
+        # Collected together with its queues, in whatever order: the last of them
+        # lets it be freed.
+        if self._dropped and self._pointer is not None:
+            self._free()
 
     def __enter__(self) -> "Context":
         return self
@@ -349,7 +364,9 @@ class Context:
     def __del__(self) -> None:
         if getattr(self, "_pointer", None) is not None:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
-            if lib.xcopy_context_free(self._pointer) < 0 and self._log is not None:
+            # Its devices may be collected after it: they ask whether it is alive.
+            self._dropped = True
+            if self._free() < 0 and self._log is not None:
                 _kept.append(self._log)
 
     def __repr__(self) -> str:

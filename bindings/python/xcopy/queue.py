@@ -421,6 +421,9 @@ class Queue(QueuePump):
         warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
         if lib.xcopy_queue_destroy(self._pointer, 0) < 0:
             _kept.append((self._pending, self.context))
+            return
+        self._pointer = None
+        self.context._queue_gone()
 
     def __repr__(self) -> str:
         state = "closed" if self._pointer is None else f"{len(self._pending)} tickets"
