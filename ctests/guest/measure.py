@@ -5,7 +5,9 @@
     measure.py --join JSON JSON...      the documents of several plans in one, the first
 
 PLAN is a JSON document: {"rows": [{"name", "bytes", "disks": [...], "before": argv,
-"cases": [{"name", "commands": [argv, ...], "prepare": argv, "check": argv}]}]}.
+"cases": [{"name", "commands": [argv, ...], "prepare": argv, "check": argv}]}]}. A row may
+have "ratios": {case: [case, ...]}, whose walls are printed as ratios to the first's, and
+"own": [case, ...], to the best of which the first case of the row is held (regret).
 The commands of a case run at the same time. Each case runs once unmeasured, between its
 `prepare` and its `check`, so that a copy that does nothing is seen; then all cases of a
 row run RUNS times, in an order drawn anew each time, each after the row's `before`.
@@ -111,6 +113,21 @@ def summary(runs):
     return result
 
 
+def compare(row, cases):
+    """Ratios of median walls: {text: ratio}."""
+    wall = {name: got["wall"]["median"] for name, got in cases.items()}
+    found = {}
+    for base, others in row.get("ratios", {}).items():
+        for other in others:
+            if base in wall and other in wall:
+                found[f"{other} / {base}"] = wall[other] / wall[base]
+    own = [wall[name] for name in row.get("own", []) if name in wall]
+    first = row["cases"][0]["name"]
+    if own and first in wall:
+        found[f"regret of {first}"] = wall[first] / min(own)
+    return found
+
+
 def join(out, parts):
     rows = []
     for part in parts:
@@ -173,6 +190,10 @@ def main():
                   f"{got['requests']['median']:9.0f} "
                   f"{got['voluntary']['median'] + got['involuntary']['median']:9.0f}  {methods}",
                   flush=True)
+        entry["ratios"] = compare(row, entry["cases"])
+        if entry["ratios"]:
+            print("  wall: " + "; ".join(f"{text} {ratio:.2f}"
+                                         for text, ratio in entry["ratios"].items()), flush=True)
         results.append(entry)
         # After each row: what was measured is kept if the guest is stopped.
         keep(sys.argv[3], results)

@@ -7,6 +7,12 @@
 //! status is ever held: commands go without list identifier (usage 11b), or
 //! with one that is discarded at their end (10b) where the target wants one.
 //!
+//! Commands go by SG_IO, each from a thread of the core's pool. A kernel whose bsg
+//! nodes take commands by io_uring could do without the threads; that way is not
+//! taken yet. The target's stated concurrency holds for each queue and pair: several
+//! queues together may ask more of a unit, whose answer (BUSY, TASK SET FULL) has the
+//! core ask less.
+//!
 //! | module | subject |
 //! |---|---|
 //! | limits | what a copy manager takes, for a pair; pure |
