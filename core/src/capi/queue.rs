@@ -241,7 +241,7 @@ pub unsafe extern "C" fn xcopy_queue_in_flight(queue: *const xcopy_queue) -> c_i
     call(|| {
         // SAFETY: the caller's pointer; see above.
         let queue = unsafe { queue_of(queue) }?;
-        Ok(queue.shared.in_flight.load(Ordering::Relaxed) as c_int)
+        Ok(queue.shared.in_flight() as c_int)
     })
 }
 
@@ -256,7 +256,7 @@ pub unsafe extern "C" fn xcopy_queue_drain(queue: *mut xcopy_queue) -> c_int {
         // SAFETY: the caller's pointer; see above.
         let queue = unsafe { queue_of(queue) }?;
         queue.shared.drain();
-        Ok(queue.shared.in_flight.load(Ordering::SeqCst) as c_int)
+        Ok(queue.shared.in_flight() as c_int)
     })
 }
 

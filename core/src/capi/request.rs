@@ -48,13 +48,14 @@ pub unsafe extern "C" fn xcopy_submit(
                 // SAFETY: the caller's pointers; see above.
                 return unsafe { submit_checked(queue, requests, stride, n) };
             };
+            let shared = entered.shared();
             // SAFETY: the caller's array, and the queue's owner.
-            let done = unsafe { entered.shared().submit(requests, n) };
+            let done = unsafe { shared.submit(requests, n) };
             if done < n {
                 // SAFETY: as above.
                 return unsafe { submit_rest(entered, requests, stride, n, done) };
             }
-            if !entered.shared().flush() {
+            if !shared.flush() {
                 entered.owner().after_submit();
             }
             n as c_int
@@ -138,12 +139,11 @@ pub unsafe extern "C" fn xcopy_poll(
                 return unsafe { poll_checked(queue, completions, stride, min, max, timeout_ns) };
             };
             // SAFETY: the caller's array, and the queue's owner.
-            let glance = unsafe { entered.shared().glance(completions, max) };
-            if !glance.all {
+            match unsafe { entered.shared().glance(completions, max) } {
+                Ok(taken) => taken as c_int,
                 // SAFETY: as above.
-                return unsafe { poll_rest(entered, max, glance.taken) };
+                Err(taken) => unsafe { poll_rest(entered, max, taken) },
             }
-            glance.taken as c_int
         },
     )
 }

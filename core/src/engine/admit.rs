@@ -126,7 +126,9 @@ impl Queue {
         }
         self.slots[slot_index as usize] = slot;
         let pair = PairIndex::word(request.src, request.dst);
-        self.shared.faces[slot_index as usize].open(request.user_data, pair, total);
+        let face = &self.shared.faces[slot_index as usize];
+        face.set_counted();
+        face.open(request.user_data, pair, total);
         if !scanning {
             self.enter(slot_index);
         }

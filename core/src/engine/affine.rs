@@ -32,7 +32,7 @@ impl Queue {
         ) {
             return;
         }
-        if pair.count.in_flight.load(Ordering::Relaxed) == 0 && !super::admit::alive(pair) {
+        if !super::admit::alive(pair) && !self.is_in_use(index) {
             // It may be closing already.
             let error = Error::new(libc::EBADF, "the device was closed");
             return self.bound(index, Err(error));

@@ -76,13 +76,14 @@ impl Queue {
 
     /// Forgets a pair that no request uses.
     pub(super) fn drop_pair(&mut self, index: u32) {
+        if self.is_in_use(index) {
+            return;
+        }
         let pair = &mut self.pairs[index as usize];
-        if pair.count.in_flight.load(Ordering::Relaxed) != 0
-            || !matches!(
-                pair.binding,
-                Binding::Ready | Binding::Unbound | Binding::Failed(_)
-            )
-        {
+        if !matches!(
+            pair.binding,
+            Binding::Ready | Binding::Unbound | Binding::Failed(_)
+        ) {
             return;
         }
         let word = PairIndex::word(pair.key.0, pair.key.1);
@@ -347,8 +348,7 @@ impl Queue {
             Err(error) => Binding::Failed(error),
         };
         self.wake_if_bound(index);
-        let pair = &self.pairs[index as usize];
-        if pair.count.in_flight.load(Ordering::Relaxed) == 0 && !super::admit::alive(pair) {
+        if !super::admit::alive(&self.pairs[index as usize]) && !self.is_in_use(index) {
             // Closed, and let go of by its requests, while it was being bound.
             self.let_go(index);
         }

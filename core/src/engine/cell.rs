@@ -95,14 +95,12 @@ pub struct CommandCell {
     /// What the backend sees. First, so that its address is the cell's.
     pub cmd: UnsafeCell<xcopy_cmd>,
     state: AtomicU64,
-    /// On the straight way: bytes of the request; the owner's.
-    pub total: Cell<u64>,
     way: Cell<*const Way>,
-    /// Room for the range of a command that has one.
-    pub range: UnsafeCell<xcopy_range>,
     /// On the straight way: XCOPY_REQ_ flags of the request (low half), and the
     /// methods that it named.
     pub choice: Cell<u64>,
+    /// Room for the range of a command that has one.
+    pub range: UnsafeCell<xcopy_range>,
     /// A twin's slot.
     pub slot: Cell<u32>,
     /// The public words of that slot.
@@ -129,7 +127,6 @@ impl CommandCell {
         CommandCell {
             cmd: UnsafeCell::new(CommandCell::no_command()),
             state: AtomicU64::new(u64::from(index) | FREE),
-            total: Cell::new(0),
             way: Cell::new(off),
             range: UnsafeCell::new(xcopy_range::default()),
             choice: Cell::new(0),
@@ -176,7 +173,9 @@ impl CommandCell {
     /// Takes a flying command back at once, whose answer is good; the owner only.
     #[inline(always)]
     pub fn land_flying(&self, cookie: u64) {
-        self.state.store(cookie | FREE, Ordering::Relaxed);
+        // A flying command's state has neither bit.
+        self.state
+            .store(cookie.wrapping_add(FREE), Ordering::Relaxed);
     }
 
     /// Whether the command of this cookie is with a backend.
@@ -260,6 +259,16 @@ impl CommandCell {
     #[inline(always)]
     pub fn set_way(&self, way: *const Way) {
         self.way.set(way);
+    }
+
+    /// Bytes of the request of a command on the straight way; the owner only.
+    ///
+    /// # Safety
+    /// The command is, or was, on the straight way.
+    #[inline(always)]
+    pub unsafe fn total(&self) -> u64 {
+        // SAFETY: the caller's word: a twin has a face, of the same queue.
+        unsafe { (*self.face.get()).total.load(Ordering::Relaxed) }
     }
 
     /// Whether the answer of a command that ended is that all of `total` bytes

@@ -30,6 +30,8 @@ pub struct HostQueue {
 pub struct Owned {
     /// Commands that the plugin has.
     flying: Cell<u32>,
+    /// Index of the plugin queue, as above.
+    pub plugin: u32,
     /// Where the next command of the batch goes.
     end: Cell<*mut *mut xcopy_cmd>,
     batch: Box<[Cell<*mut xcopy_cmd>]>,
@@ -67,6 +69,7 @@ impl HostQueue {
             plugin,
             owned: Owned {
                 flying: Cell::new(0),
+                plugin,
                 end: Cell::new(batch.as_ptr().cast_mut().cast()),
                 batch,
                 handle: Cell::new(ptr::null_mut()),
@@ -159,16 +162,10 @@ impl HostQueue {
         // and `n` of them were staged.
         let taken = unsafe { (owned.submit)(owned.handle.get(), first, n) };
         if taken as u32 == n {
-            owned.end.set(first);
+            owned.end.set(self.first());
         } else {
             self.took(taken, n);
         }
-    }
-
-    /// The same for what a submit left over.
-    #[cold]
-    pub fn flush_late(&self) {
-        self.flush();
     }
 
     /// The plugin did not take all.

@@ -5,7 +5,7 @@ use super::cell::CommandCell;
 use super::devices::{Device, changes};
 use super::host_queue::HostQueue;
 use super::queue::Queue;
-use super::shared::{Stats, add};
+use super::shared::{QueueShared, Stats, add};
 use super::slot::Stage;
 use super::way::Way;
 use std::sync::Arc;
@@ -20,60 +20,98 @@ impl HostQueue {
     /// The owner's thread; `results` points to `n` results.
     #[inline(always)]
     pub unsafe fn complete_local(&self, results: *const xcopy_result, n: u32) {
-        // SAFETY: the caller's word.
-        let results = unsafe { std::slice::from_raw_parts(results, n as usize) };
-        let done = self.complete_straight(results);
-        if done < results.len() {
-            self.complete_mixed(&results[done..]);
-        }
-    }
-
-    /// The same for results that begin with one of another kind.
-    #[cold]
-    fn complete_mixed(&self, mut results: &[xcopy_result]) {
-        while let Some((other, rest)) = results.split_first() {
-            self.shared.complete_on_owner(self.plugin, other);
-            results = rest.get(self.complete_straight(rest)..).unwrap_or_default();
-        }
-    }
-
-    /// Hands out the completions of commands that went the straight way and ended
-    /// well, up to the first other result, or while there are places; how many.
-    #[inline(always)]
-    fn complete_straight(&self, results: &[xcopy_result]) -> usize {
         let shared = &*self.shared;
         let places = &shared.straight().places;
-        let (first, left) = (places.next(), places.left());
-        let (quick, _) = results.split_at(results.len().min(left as usize));
-        let mut at = first;
-        for result in quick {
-            let cookie = result.cookie;
-            let Some(cell) = shared.cells.get(cookie as u32 as usize) else {
-                break;
-            };
-            let total = cell.total.get();
-            // SAFETY: cells point to ways of this queue, which live as long.
-            let way = unsafe { &*cell.way() };
-            if !cell.is(cookie)
-                || !std::ptr::eq(way.host, self)
-                || (result.status | result.flags as i32) != 0
-                || result.bytes != total
-            {
-                break;
+        let mut at = places.next();
+        // SAFETY: the caller's array; as many places as results are left.
+        unsafe {
+            if n > places.left() {
+                return self.complete_mixed(std::slice::from_raw_parts(results, n as usize));
             }
-            cell.land_flying(cookie);
-            // SAFETY: the cell was a twin, and a place is left: no more results
-            // are looked at than there are.
-            unsafe {
-                finish(&shared.stats, way, cell, total, at);
+            let (mut result, mut left) = (results, n);
+            while left != 0 {
+                if !self.land_well(shared, &*result, at) {
+                    return self.complete_rest(result, left, n - left);
+                }
+                result = result.add(1);
                 at = at.add(1);
+                left -= 1;
             }
-            self.put_twin(cell);
         }
-        let done = (at.addr() - first.addr()) / size_of::<xcopy_completion>();
-        places.fill(at, left - done as u32);
-        self.landed(done as u32);
-        done
+        places.fill(at, places.left() - n);
+        self.landed(n);
+    }
+
+    /// The same for `n` results that begin with one of another kind, after `done`
+    /// whose places were filled.
+    ///
+    /// # Safety
+    /// As for `complete_local`.
+    #[cold]
+    #[inline(never)]
+    unsafe fn complete_rest(&self, other: *const xcopy_result, n: u32, done: u32) {
+        let places = &self.shared.straight().places;
+        // SAFETY: the caller's word.
+        unsafe {
+            places.fill(places.next().add(done as usize), places.left() - done);
+            self.landed(done);
+            self.complete_mixed(std::slice::from_raw_parts(other, n as usize));
+        }
+    }
+
+    /// The same for results of all kinds, or more than there are places.
+    #[cold]
+    #[inline(never)]
+    fn complete_mixed(&self, results: &[xcopy_result]) {
+        let places = &self.shared.straight().places;
+        for result in results {
+            let (at, left) = (places.next(), places.left());
+            // SAFETY: a place is left.
+            unsafe {
+                if left != 0 && self.land_well(&self.shared, result, at) {
+                    places.fill(at.add(1), left - 1);
+                    self.landed(1);
+                } else {
+                    self.shared.complete_on_owner(self.plugin, result);
+                }
+            }
+        }
+    }
+
+    /// Writes the completion of a command that went the straight way and ended well,
+    /// and frees it; false, and nothing is done, if it is none.
+    ///
+    /// # Safety
+    /// The owner's thread; `at` can be written.
+    #[inline(always)]
+    unsafe fn land_well(
+        &self,
+        shared: &QueueShared,
+        result: &xcopy_result,
+        at: *mut xcopy_completion,
+    ) -> bool {
+        let cookie = result.cookie;
+        let Some(cell) = shared.cells.get(cookie as u32 as usize) else {
+            return false;
+        };
+        // SAFETY: cells point to ways of this queue, which live as long.
+        let way = unsafe { &*cell.way() };
+        if !cell.is(cookie)
+            || !std::ptr::eq(way.host, self)
+            || (result.status | result.flags as i32) != 0
+        {
+            return false;
+        }
+        // SAFETY: its way has a plugin queue, and so is a straight one.
+        let total = unsafe { cell.total() };
+        if result.bytes != total {
+            return false;
+        }
+        cell.land_flying(cookie);
+        // SAFETY: the cell was a twin; the caller's word on the place.
+        unsafe { finish(&shared.stats, way, cell, total, at) };
+        self.put_twin(cell);
+        true
     }
 }
 
@@ -97,7 +135,6 @@ unsafe fn finish(
     let offloaded = unsafe { way.complete(at, user_data, total) };
     add(&stats.bytes_copied, total);
     add(&stats.bytes_offloaded, offloaded);
-    way.count_out();
     face.close();
 }
 
@@ -106,7 +143,8 @@ impl Queue {
     /// by the other way.
     #[inline(always)]
     pub(super) fn end_straight(&mut self, cell: &CommandCell) -> bool {
-        let total = cell.total.get();
+        // SAFETY: it is on the straight way.
+        let total = unsafe { cell.total() };
         if !cell.ended_well(total) {
             self.fill_slot(cell);
             return false;
@@ -161,7 +199,12 @@ impl Queue {
         cell.set_way(straight.off());
         straight.count_other();
         let index = cell.slot.get();
-        let total = cell.total.get();
+        // SAFETY: it was on the straight way.
+        let total = unsafe { cell.total() };
+        // Counted with its pair first; see `device_in_flight`.
+        let count = &self.pairs[way.pair as usize].count.in_flight;
+        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.shared.faces[index as usize].set_counted();
         let slot = &mut self.slots[index as usize];
         // SAFETY: the plugin may read the range, nobody writes it.
         slot.range = unsafe { *cell.range.get() };
@@ -211,8 +254,8 @@ impl Queue {
             if dead.is_empty() {
                 continue;
             }
-            if pair.count.in_flight.load(Ordering::Relaxed) > 0 {
-                self.revoke(index as u32);
+            self.revoke(index as u32);
+            if self.is_in_use(index as u32) {
                 continue;
             }
             for device in dead {

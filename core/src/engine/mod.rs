@@ -11,7 +11,7 @@
 //! what interrupts;
 //! `poll` hands the completions out, to the caller's `places`, and `wait` sleeps.
 //! `queue` holds it together for the owner's thread, `shared` is what other threads
-//! see of it, `plugin_queue` and `host_queue` are its two sides to a plugin,
+//! see of it, `face` of one request, `plugin_queue` and `host_queue` are its two sides to a plugin,
 //! `context` is what all queues share, `handles` its devices and tokens, `routes` what
 //! is known of pairs, `barrier` how a closer and a submitter see each other, `prefetch`
 //! how memory that another processor wrote comes in time.
@@ -36,6 +36,7 @@ pub mod devices;
 mod dispatch;
 mod durable;
 mod ends;
+mod face;
 mod failure;
 mod fork;
 mod gate;

@@ -11,6 +11,8 @@ use xcopy_abi::*;
 /// While plugins end commands they are just 64.
 pub struct Places {
     at: Cell<*mut u8>,
+    /// Of the last poll that may take what is not on the straight way: nobody else
+    /// looks at it.
     stride: Cell<usize>,
     left: Cell<u32>,
 }
@@ -20,9 +22,25 @@ impl Places {
     pub fn none() -> Places {
         Places {
             at: Cell::new(ptr::null_mut()),
-            stride: Cell::new(0),
+            stride: Cell::new(size_of::<xcopy_completion>()),
             left: Cell::new(0),
         }
+    }
+
+    /// From now on there are `max`, of the size of a completion.
+    ///
+    /// # Safety
+    /// `out` points to so many, writable until `close`.
+    #[inline(always)]
+    pub unsafe fn open(&self, out: *mut xcopy_completion, max: u32) {
+        self.at.set(out.cast());
+        self.left.set(max);
+    }
+
+    /// From now on there is none; how many were left.
+    #[inline(always)]
+    pub fn close(&self) -> u32 {
+        self.left.replace(0)
     }
 
     /// How many are left.
@@ -96,9 +114,9 @@ impl<'a> Polling<'a> {
         max: u32,
     ) -> Polling<'a> {
         let straight = shared.straight();
-        straight.places.at.set(out);
         straight.places.stride.set(stride);
-        straight.places.left.set(max);
+        // SAFETY: the caller's word.
+        unsafe { straight.places.open(out.cast(), max) };
         Polling { straight, max }
     }
 
@@ -119,6 +137,6 @@ impl Drop for Polling<'_> {
     #[inline(always)]
     fn drop(&mut self) {
         // The places are the caller's again.
-        self.straight.places.left.set(0);
+        self.straight.places.close();
     }
 }

@@ -4,7 +4,7 @@ use super::clock::{coarse_ns, precise_ns};
 use super::devices::changes;
 use super::places::Polling;
 use super::queue::Queue;
-use super::shared::{Mail, QueueShared, add};
+use super::shared::{Mail, QueueShared};
 use super::slot::Stage;
 use crate::error::Error;
 use crate::queue::Wait;
@@ -15,48 +15,49 @@ use xcopy_abi::*;
 /// Ranges that one poll checks of each long list.
 const SCAN_SLICE: u64 = 16_384;
 
-/// What a poll that only looked at the straight way did.
-pub struct Glance {
-    /// Completions taken.
-    pub taken: u32,
-    /// Whether that was all there is to do.
-    pub all: bool,
-}
-
 impl QueueShared {
-    /// Takes up to `max` completions of straight requests without waiting.
+    /// Takes up to `max` completions of straight requests without waiting; how many,
+    /// as an error if there is more to do.
     ///
     /// # Safety
     /// The owner's thread; `out` points to `max` completions' places.
     #[inline(always)]
-    pub unsafe fn glance(&self, out: *mut xcopy_completion, max: u32) -> Glance {
+    pub unsafe fn glance(&self, out: *mut xcopy_completion, max: u32) -> Result<u32, u32> {
         let straight = self.straight();
-        // SAFETY: the caller's word.
-        let polling =
-            unsafe { Polling::begin(self, out.cast(), size_of::<xcopy_completion>(), max) };
+        // SAFETY: the caller's word. Nothing below unwinds past the end.
+        unsafe { straight.places.open(out, max) };
         if straight.other.get() != 0 {
-            return Glance {
-                taken: 0,
-                all: false,
-            };
+            return Err(self.cut_short(max));
         }
-        for host in straight.hosts() {
+        let mut hosts = straight.hosts();
+        while let Some(host) = hosts.here() {
             if host.has_batch() {
-                host.flush_late();
+                // What a submit left over.
+                return Err(self.cut_short(max));
             }
             host.poll();
+            hosts.go_on(host);
         }
-        let taken = polling.end();
+        let taken = max - straight.places.close();
         self.count_taken(taken);
-        // Counted out first, then the look at the handles; see `count_in`.
+        // Counted out first, then the look at the handles; see `is_current`.
         compiler_fence(Ordering::SeqCst);
-        Glance {
-            taken,
-            all: straight.other.get() == 0
-                && straight.looked.get() == changes()
-                && straight.rung.get() == self.rung()
-                && self.lane.is_idle(),
+        if straight.other.get() != 0 || straight.looked.get() != changes() {
+            return Err(taken);
         }
+        if straight.rung.get() != self.rung() || !self.lane.is_idle() {
+            return Err(taken);
+        }
+        Ok(taken)
+    }
+
+    /// The end of a glance that met what is not for it.
+    #[cold]
+    #[inline(never)]
+    fn cut_short(&self, max: u32) -> u32 {
+        let taken = max - self.straight().places.close();
+        self.count_taken(taken);
+        taken
     }
 
     /// The place after those that the last glance filled.
@@ -67,9 +68,10 @@ impl QueueShared {
     /// Counts completions that were taken.
     #[inline(always)]
     fn count_taken(&self, taken: u32) {
-        let left = self.in_flight.load(Ordering::Relaxed).wrapping_sub(taken);
-        self.in_flight.store(left, Ordering::Relaxed);
-        add(&self.stats.completions, u64::from(taken));
+        let completions = &self.stats.completions;
+        let all = completions.load(Ordering::Relaxed);
+        // Whoever sees it sees that they were accepted.
+        completions.store(all.wrapping_add(u64::from(taken)), Ordering::Release);
     }
 }
 
@@ -237,7 +239,7 @@ impl Queue {
 
     /// Whether all requests but `taken` were taken, so that a wait would never end.
     fn is_idle(&self, taken: u32) -> bool {
-        self.shared.in_flight.load(Ordering::Relaxed) == taken
+        self.shared.in_flight() == taken
     }
 
     /// Hands out what is ready, as far as there are places.
@@ -253,7 +255,7 @@ impl Queue {
     }
 
     fn after_poll(&mut self) {
-        // Counted out first, then the look at the handles; see `count_in`.
+        // Counted out first, then the look at the handles; see `is_current`.
         compiler_fence(Ordering::SeqCst);
         if self.shared.straight().looked.get() != changes() {
             self.look_for_closed();

@@ -159,7 +159,7 @@ impl Queue {
 
     /// Why the queue cannot be destroyed now, or None.
     pub fn busy(&self) -> Option<Error> {
-        let used = self.shared.in_flight.load(Ordering::Relaxed) + self.abandoned;
+        let used = self.shared.in_flight() + self.abandoned;
         let text = if used > self.abandoned {
             format!("{used} requests are in flight or not taken: drain and poll first")
         } else if used > 0 {

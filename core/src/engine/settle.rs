@@ -194,13 +194,14 @@ impl Queue {
             token.users.fetch_sub(1, Ordering::AcqRel);
         }
         slot.set_rest();
-        let pair = &self.pairs[slot.pair as usize];
+        let at = slot.pair;
+        let pair = &self.pairs[at as usize];
         let count = &pair.count.in_flight;
         let left = count.load(Ordering::Relaxed) - 1;
         count.store(left, Ordering::Relaxed);
         self.shared.faces[index as usize].close_and_reset();
         std::sync::atomic::compiler_fence(Ordering::SeqCst);
-        let closed = left == 0 && !super::admit::alive(pair);
+        let closed = left == 0 && !super::admit::alive(pair) && !self.is_in_use(at);
         self.free_slot(index);
         if closed {
             self.last_use_ended(index);
@@ -221,14 +222,15 @@ impl Queue {
         };
         slot.straight = false;
         slot.stage = Stage::Free;
+        let at = slot.pair;
         // SAFETY: as above.
-        let pair = unsafe { known(&self.pairs, slot.pair) };
+        let pair = unsafe { known(&self.pairs, at) };
         let count = &pair.count.in_flight;
         let left = count.load(Ordering::Relaxed) - 1;
         count.store(left, Ordering::Relaxed);
         face.close_and_reset();
         std::sync::atomic::compiler_fence(Ordering::SeqCst);
-        let closed = left == 0 && !super::admit::alive(pair);
+        let closed = left == 0 && !super::admit::alive(pair) && !self.is_in_use(at);
         self.free_slot(index);
         if closed {
             self.last_use_ended(index);

@@ -5,13 +5,14 @@
 
 pub use super::cell::{Answer, CommandCell, Errand, NO_PLUGIN, Purpose};
 use super::devices::{Device, changed};
+pub use super::face::{PairCount, SlotFace};
 use super::ring::IndexRing;
 use super::route::Route;
 use super::straight::{ENDED, Straight};
 use crate::error::Result;
 use crate::queue::{Lane, Ringer};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use xcopy_abi::*;
 
@@ -44,79 +45,12 @@ pub enum Mail {
     Closed(Arc<Device>),
 }
 
-/// The public words of a request's slot. A sequence number, odd while the slot
-/// is in use, tells a reader whether what it read belongs together.
-#[repr(C, align(64))]
-#[derive(Default)]
-pub struct SlotFace {
-    /// Odd while in use.
-    pub seq: AtomicU32,
-    /// The sequence number that was asked to cancel.
-    pub cancel: AtomicU32,
-    /// The caller's.
-    pub user_data: AtomicU64,
-    /// Handles of source and destination: source in the high half.
-    pub pair: AtomicU64,
-    /// Bytes of the request.
-    pub total: AtomicU64,
-    /// Bytes known to be copied. 0 while the slot is free, as is the next.
-    pub copied: AtomicU64,
-    /// Of those, bytes that never passed through the host.
-    pub offloaded: AtomicU64,
-    /// Commands in flight (low half), method of the last that ended (high half).
-    /// 1 while the slot is free, since a straight request has one at once.
-    pub commands: AtomicU64,
-}
-
-impl SlotFace {
-    /// A face of a free slot.
-    pub fn new() -> SlotFace {
-        SlotFace {
-            commands: AtomicU64::new(1),
-            ..SlotFace::default()
-        }
-    }
-
-    /// Begins a request.
-    #[inline(always)]
-    pub fn open(&self, user_data: u64, pair: u64, total: u64) {
-        self.user_data.store(user_data, Ordering::Relaxed);
-        self.pair.store(pair, Ordering::Relaxed);
-        self.total.store(total, Ordering::Relaxed);
-        self.close();
-    }
-
-    /// Ends a request that has changed no figure, or begins one.
-    #[inline(always)]
-    pub fn close(&self) {
-        let seq = self.seq.load(Ordering::Relaxed);
-        self.seq.store(seq.wrapping_add(1), Ordering::Release);
-    }
-
-    /// Ends any request.
-    pub fn close_and_reset(&self) {
-        self.close();
-        // Who sees a figure below sees the number above too.
-        fence(Ordering::Release);
-        self.copied.store(0, Ordering::Relaxed);
-        self.offloaded.store(0, Ordering::Relaxed);
-        self.commands.store(1, Ordering::Relaxed);
-    }
-}
-
-/// Requests in flight of one pair on one queue: the owner writes, any reads.
-pub struct PairCount {
-    /// Source.
-    pub src: u32,
-    /// Destination.
-    pub dst: u32,
-    /// How many.
-    pub in_flight: AtomicU32,
-}
-
 /// Counters: the owner writes, any reads.
 #[derive(Default)]
 pub struct Stats {
+    /// Requests of one command each that went the straight way; not in the next, nor
+    /// in `commands`.
+    pub(crate) straight: AtomicU64,
     pub(crate) requests: AtomicU64,
     pub(crate) completions: AtomicU64,
     pub(crate) commands: AtomicU64,
@@ -160,10 +94,10 @@ pub struct QueueShared {
     ended: IndexRing,
     /// The straight way; the owner's.
     straight: Straight,
+    /// Slots that requests on the straight way ever had are below.
+    pub straight_reach: AtomicU32,
     /// Pairs in use.
     pub pairs: Mutex<Vec<Arc<PairCount>>>,
-    /// Accepted and not yet taken.
-    pub in_flight: AtomicU32,
     /// Whether submit is refused.
     pub draining: AtomicBool,
     /// Counters.
@@ -196,8 +130,8 @@ impl QueueShared {
             senses: Mutex::default(),
             ended: IndexRing::new(window),
             straight,
+            straight_reach: AtomicU32::new(0),
             pairs: Mutex::default(),
-            in_flight: AtomicU32::new(0),
             draining: AtomicBool::new(false),
             stats: Stats::default(),
         }
@@ -424,14 +358,29 @@ impl QueueShared {
         }
     }
 
-    /// Requests in flight that touch `handle`.
+    /// Requests accepted and not yet taken; any thread.
+    pub fn in_flight(&self) -> u32 {
+        let stats = &self.stats;
+        // Those taken first: each of them is among the accepted then.
+        let taken = stats.completions.load(Ordering::SeqCst);
+        let straight = stats.straight.load(Ordering::SeqCst);
+        let others = stats.requests.load(Ordering::SeqCst);
+        straight.wrapping_add(others).wrapping_sub(taken) as u32
+    }
+
+    /// Requests in flight that touch `handle`; any thread.
     pub fn device_in_flight(&self, handle: u32) -> u32 {
+        // In this order: a request that leaves the straight way is counted with its
+        // pair first, and so twice rather than not at all.
+        let reach = self.straight_reach.load(Ordering::Relaxed) as usize;
+        let faces = self.faces.iter().take(reach);
+        let straight = faces.filter(|face| face.is_straight_of(handle)).count();
         let pairs = self.pairs.lock().unwrap_or_else(|e| e.into_inner());
-        pairs
+        let others = pairs
             .iter()
             .filter(|p| p.src == handle || p.dst == handle)
-            .map(|p| p.in_flight.load(Ordering::SeqCst))
-            .sum()
+            .map(|p| p.in_flight.load(Ordering::SeqCst));
+        straight as u32 + others.sum::<u32>()
     }
 
     /// Refuses what is submitted from now on; any thread.
@@ -488,10 +437,11 @@ impl QueueShared {
     pub fn stats(&self) -> xcopy_queue_stats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let stats = &self.stats;
+        let straight = get(&stats.straight);
         xcopy_queue_stats {
-            requests: get(&stats.requests),
+            requests: get(&stats.requests).wrapping_add(straight),
             completions: get(&stats.completions),
-            commands: get(&stats.commands),
+            commands: get(&stats.commands).wrapping_add(straight),
             command_errors: get(&stats.command_errors),
             retries: get(&stats.retries),
             fallbacks: get(&stats.fallbacks),

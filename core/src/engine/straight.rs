@@ -13,7 +13,7 @@ use super::host_queue::HostQueue;
 use super::pairs::PairIndex;
 use super::places::Places;
 use super::queue::Queue;
-use super::shared::{PairCount, QueueShared};
+use super::shared::QueueShared;
 use super::way::{NEVER, Way, Wish};
 use crate::plan::Cursor;
 use std::cell::{Cell, UnsafeCell};
@@ -49,6 +49,9 @@ pub struct Straight {
     hosts: Cell<*const HostQueue>,
     /// The way used last: a first guess that waits for no hash.
     last: Cell<*const Way>,
+    /// The plugin queue used last, of those above: also a guess, as commands of all
+    /// ways are made of free ones that do not wait to know which way it is.
+    last_host: Cell<*const HostQueue>,
     /// Ways used lately, by a hash of their handles.
     lately: [[Cell<*const Way>; 2]; LATELY],
     /// The way of each pair, at an address for the life of the queue.
@@ -60,12 +63,7 @@ pub struct Straight {
 impl Straight {
     /// No way yet.
     pub fn new() -> Straight {
-        let count = PairCount {
-            src: 0,
-            dst: 0,
-            in_flight: Default::default(),
-        };
-        let off = Box::into_raw(Box::new(Way::none(u32::MAX, 0, Arc::new(count))));
+        let off = Box::into_raw(Box::new(Way::none(u32::MAX, 0)));
         let place = || Cell::new(off.cast_const());
         Straight {
             places: Places::none(),
@@ -74,6 +72,7 @@ impl Straight {
             rung: Cell::new(0),
             hosts: Cell::new(std::ptr::null()),
             last: place(),
+            last_host: Cell::new(std::ptr::null()),
             lately: std::array::from_fn(|_| [place(), place()]),
             ways: UnsafeCell::default(),
             off,
@@ -104,11 +103,13 @@ impl Straight {
     /// `host` outlives the queue's use, and was not added before.
     pub(super) unsafe fn add_host(&self, host: &HostQueue) {
         host.owned.next.set(self.hosts.replace(host));
+        self.last_host.set(host);
     }
 
     /// Forgets all plugin queues, which are about to go.
     pub(super) fn forget_hosts(&self) {
         self.hosts.set(std::ptr::null());
+        self.last_host.set(std::ptr::null());
     }
 
     /// All plugin queues.
@@ -170,36 +171,78 @@ impl Straight {
     /// to `n` requests.
     #[inline(always)]
     pub unsafe fn submit(&self, requests: *const xcopy_request, n: u32) -> u32 {
+        // SAFETY: the caller's word.
+        unsafe {
+            let plain = self.submit_by(requests, n, |way, request, offsets| {
+                way.takes_plain(request, offsets).then_some(None)
+            });
+            if plain == n {
+                return n;
+            }
+            plain + self.submit_odd(requests.add(plain as usize), n - plain)
+        }
+    }
+
+    /// The same where the first is none that asks for nothing.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    #[cold]
+    #[inline(never)]
+    unsafe fn submit_odd(&self, requests: *const xcopy_request, n: u32) -> u32 {
+        // SAFETY: the caller's word.
+        unsafe { self.submit_by(requests, n, |way, request, _| way.takes(request).map(Some)) }
+    }
+
+    /// The same for requests that `takes` says yes to, with what they ask for.
+    ///
+    /// # Safety
+    /// As for `submit`.
+    #[inline(always)]
+    unsafe fn submit_by(
+        &self,
+        requests: *const xcopy_request,
+        n: u32,
+        takes: impl Fn(&Way, &xcopy_request, Offsets) -> Option<Option<Wish>>,
+    ) -> u32 {
         let (mut at, mut left) = (requests, n);
         // SAFETY: a way, which lives as long as `self`.
         let mut way = unsafe { &*self.last.get() };
+        let mut host = self.last_host.get();
         while left != 0 {
             // SAFETY: the caller's array; requests are plain data.
             let request = unsafe { &*at };
             let word = handles_of(request);
+            let offsets = offsets_of(request);
             if way.word != word {
                 way = self.guess(word);
                 if way.word != word {
                     break;
                 }
             }
-            let Some(wish) = way.takes(request) else {
+            let Some(wish) = takes(way, request, offsets) else {
                 break;
             };
-            // SAFETY: a way that takes requests has its plugin queue.
-            let host = unsafe { &*way.host };
+            // SAFETY: a way that takes requests has its plugin queue, which was added,
+            // so that there is a last one.
+            let there = unsafe {
+                if (*host).owned.plugin != way.plugin {
+                    host = way.host;
+                }
+                &*host
+            };
             // SAFETY: the owner's list of cells of this queue.
-            let Some(twin) = (unsafe { host.twin().as_ref() }) else {
+            let Some(twin) = (unsafe { there.twin().as_ref() }) else {
                 break;
             };
-            if !way.count_in() {
+            if !launch(way, there, twin, request, (word, offsets), wish) {
                 break;
             }
-            launch(way, host, twin, request, wish);
             // SAFETY: not past the end.
             at = unsafe { at.add(1) };
             left -= 1;
         }
+        self.last_host.set(host);
         self.last.set(way);
         n - left
     }
@@ -207,8 +250,10 @@ impl Straight {
     /// Offers staged commands to the plugins.
     #[inline(always)]
     pub(super) fn flush(&self) {
-        for host in self.hosts() {
+        let mut hosts = self.hosts();
+        while let Some(host) = hosts.here() {
             host.flush();
+            hosts.go_on(host);
         }
     }
 }
@@ -216,14 +261,27 @@ impl Straight {
 /// Goes through the plugin queues of a queue.
 pub(super) struct Hosts<'a>(*const HostQueue, std::marker::PhantomData<&'a HostQueue>);
 
+impl<'a> Hosts<'a> {
+    /// The one to look at.
+    #[inline(always)]
+    pub(super) fn here(&self) -> Option<&'a HostQueue> {
+        // SAFETY: NULL, or a plugin queue that lives as `add_host` asks.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Goes on from there, which does not have to be remembered while it is called.
+    #[inline(always)]
+    pub(super) fn go_on(&mut self, from: &'a HostQueue) {
+        self.0 = from.owned.next.get();
+    }
+}
+
 impl<'a> Iterator for Hosts<'a> {
     type Item = &'a HostQueue;
 
-    #[inline(always)]
     fn next(&mut self) -> Option<&'a HostQueue> {
-        // SAFETY: NULL, or a plugin queue that lives as `add_host` asks.
-        let host = unsafe { self.0.as_ref() }?;
-        self.0 = host.owned.next.get();
+        let host = self.here()?;
+        self.go_on(host);
         Some(host)
     }
 }
@@ -247,32 +305,58 @@ fn handles_of(request: &xcopy_request) -> u64 {
     unsafe { PairIndex::word(src.read_volatile(), dst.read_volatile()) }
 }
 
-/// Writes a command, with what others see of its request, and stages it.
+/// Offsets in source and destination.
+type Offsets = (u64, u64);
+
+/// Those of a request.
 #[inline(always)]
-fn launch(way: &Way, host: &HostQueue, cell: &CommandCell, request: &xcopy_request, wish: Wish) {
-    host.take_twin(cell);
+fn offsets_of(request: &xcopy_request) -> Offsets {
+    let (src, dst) = (&raw const request.src_offset, &raw const request.dst_offset);
+    // SAFETY: fields of a request.
+    unsafe { (src.read_volatile(), dst.read_volatile()) }
+}
+
+/// Writes a command, with what others see of its request, and stages it; false, and
+/// nothing is under way, if the devices have to be looked at before.
+#[inline(always)]
+fn launch(
+    way: &Way,
+    host: &HostQueue,
+    cell: &CommandCell,
+    request: &xcopy_request,
+    (word, offsets): (u64, Offsets),
+    wish: Option<Wish>,
+) -> bool {
     let length = request.length;
-    cell.total.set(length);
-    cell.set_way(way);
-    cell.choice.set(wish.choice);
     // SAFETY: a twin has a face of the same queue.
     let face = unsafe { &*cell.face.get() };
-    face.open(request.user_data, way.word, length);
+    face.open(request.user_data, word, length);
+    if !way.is_current() {
+        face.close();
+        return false;
+    }
+    host.take_twin(cell);
+    cell.set_way(way);
+    cell.choice.set(wish.map_or(0, |wish| wish.choice));
     let cookie = cell.launch();
     let (range, command) = (cell.range.get(), cell.cmd.get());
     // SAFETY: the cell was free, so only this thread touches it.
     unsafe {
-        (*range).src_offset = (&raw const request.src_offset).read_volatile();
-        (*range).dst_offset = (&raw const request.dst_offset).read_volatile();
+        (*range).src_offset = offsets.0;
+        (*range).dst_offset = offsets.1;
         (*range).length = length;
         (*command).cookie = cookie;
         // All that is looked at: a plugin may have used up what was here.
-        way.order(command, wish.order);
+        way.order(command);
+        if let Some(wish) = wish {
+            (*command).flags = wish.order;
+        }
         (*command).ranges = range;
         (*command).nranges = 1;
         (*command).bytes = length;
     }
     host.stage(command);
+    true
 }
 
 impl Queue {
@@ -294,8 +378,7 @@ impl Queue {
         }
         // SAFETY: as above; nothing below changes it.
         let way = unsafe { &*way };
-        let wish = way.takes(request).or_else(|| way.takes_unaligned(request));
-        let (Some(wish), true) = (wish, way.word == word) else {
+        let (wish @ Some(_), true) = (way.takes(request), way.word == word) else {
             return false;
         };
         // SAFETY: a way that takes requests has its plugin queue.
@@ -307,11 +390,11 @@ impl Queue {
         let Some(twin) = (unsafe { host.twin().as_ref() }) else {
             return false;
         };
-        if !way.count_in() {
+        let known = (word, offsets_of(request));
+        if !launch(way, host, twin, request, known, wish) {
             return false;
         }
         straight.remember(way);
-        launch(way, host, twin, request, wish);
         true
     }
 
@@ -357,6 +440,11 @@ impl Queue {
         let (Some(slot), Some(index)) = (self.free_slots.pop(), self.free_cells.pop()) else {
             return;
         };
+        let reach = &self.shared.straight_reach;
+        reach.store(
+            reach.load(Ordering::Relaxed).max(slot + 1),
+            Ordering::Relaxed,
+        );
         let cell = &self.shared.cells[index as usize];
         cell.set_errand(Errand {
             slot,
@@ -398,6 +486,19 @@ impl Queue {
         hosts.any(|host| !host.twin().is_null())
     }
 
+    /// Whether a request of the pair is in flight.
+    pub(super) fn is_in_use(&self, pair: u32) -> bool {
+        let straight = self.shared.straight();
+        // SAFETY: the owner's, borrowed for this statement.
+        let revoked = unsafe { (*straight.way(pair)).epoch } == NEVER;
+        let on_it = |cell: &CommandCell| {
+            // SAFETY: ways live as long as the queue.
+            straight.has(cell) && cell.is_used() && unsafe { (*cell.way()).pair } == pair
+        };
+        let others = &self.pairs[pair as usize].count.in_flight;
+        others.load(Ordering::Relaxed) != 0 || (!revoked && self.shared.cells.iter().any(on_it))
+    }
+
     /// Ends the straight way of a pair: nothing is on it afterwards.
     pub(super) fn revoke(&mut self, pair: u32) {
         // SAFETY: the owner's, borrowed for this statement.
@@ -431,7 +532,7 @@ impl Queue {
     pub(super) fn add_way(&mut self, index: u32) {
         let pair = &self.pairs[index as usize];
         let word = PairIndex::word(pair.key.0, pair.key.1);
-        let way = Way::none(index, word, pair.count.clone());
+        let way = Way::none(index, word);
         // SAFETY: the owner's, borrowed for this call, which calls nobody.
         unsafe {
             let ways = &mut *self.shared.straight().ways.get();

@@ -16,8 +16,7 @@ impl QueueShared {
     pub unsafe fn submit(&self, requests: *const xcopy_request, n: u32) -> u32 {
         // SAFETY: the caller's word.
         let taken = unsafe { self.straight().submit(requests, n) };
-        self.count_accepted(taken);
-        add(&self.stats.commands, u64::from(taken));
+        add(&self.stats.straight, u64::from(taken));
         taken
     }
 
@@ -27,14 +26,6 @@ impl QueueShared {
     pub fn flush(&self) -> bool {
         self.straight().flush();
         self.straight().other.get() == 0
-    }
-
-    /// Counts requests that were accepted.
-    #[inline(always)]
-    fn count_accepted(&self, n: u32) {
-        let in_flight = self.in_flight.load(Ordering::Relaxed).wrapping_add(n);
-        self.in_flight.store(in_flight, Ordering::Relaxed);
-        add(&self.stats.requests, u64::from(n));
     }
 }
 
@@ -74,13 +65,10 @@ impl Queue {
                 done += 1;
                 if stride == size_of::<xcopy_request>() {
                     // SAFETY: as above.
-                    let taken = unsafe {
+                    done += unsafe {
                         let rest = requests.add(stride * done as usize);
-                        self.shared.straight().submit(rest.cast(), n - done)
+                        self.shared.submit(rest.cast(), n - done)
                     };
-                    self.shared.count_accepted(taken);
-                    add(&self.shared.stats.commands, u64::from(taken));
-                    done += taken;
                 }
             }
         }
@@ -110,11 +98,11 @@ impl Queue {
         // SAFETY: as above; requests are plain data.
         let request = unsafe { &*at.cast::<xcopy_request>() };
         if self.submit_renewed(request) {
-            add(&self.shared.stats.commands, 1);
+            add(&self.shared.stats.straight, 1);
         } else {
             self.admit_slowly(request)?;
+            add(&self.shared.stats.requests, 1);
         }
-        self.shared.count_accepted(1);
         Ok(())
     }
 }

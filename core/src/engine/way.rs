@@ -5,7 +5,7 @@ use super::devices::{Device, changes};
 use super::host_queue::HostQueue;
 use super::pairs::{Pair, PairIndex};
 use super::plugin_queue::PluginQueue;
-use super::shared::PairCount;
+use super::shared::NO_PLUGIN;
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::Arc;
@@ -40,17 +40,14 @@ pub struct Way {
     pub(super) dst_size: u64,
     /// Bits that neither offsets nor lengths have in most requests.
     mask: u64,
-    /// Operation and method of the command.
-    order: [u16; 2],
-    /// The method, as a mask.
-    methods: u32,
     /// The plugin queue; NULL of no way.
     pub(super) host: *const HostQueue,
-    /// The plugin's handles.
-    src: *mut c_void,
-    dst: *mut c_void,
-    /// Requests in flight.
-    pub(super) count: Arc<PairCount>,
+    /// Its index.
+    pub(super) plugin: u32,
+    /// The method, as a mask.
+    methods: u32,
+    /// Most commands begin so, after the cookie.
+    order: Order,
     /// Result and XCOPY_CPL_ flags of the completion.
     verdict: [u32; 2],
     /// Commands, method and reason of the completion.
@@ -69,6 +66,18 @@ pub struct Way {
     no_methods: u32,
 }
 
+/// Part of a command, as it lies there: operation, method, flags of a plain request,
+/// the plugin's handles.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Order {
+    op: u16,
+    method: u16,
+    flags: u32,
+    src: *mut c_void,
+    dst: *mut c_void,
+}
+
 /// Part of a completion.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Default)]
@@ -79,7 +88,7 @@ pub(super) struct Stamp {
 }
 
 // What a request reads of its pair is two lines.
-const _: () = assert!(std::mem::offset_of!(Way, src) == 64);
+const _: () = assert!(std::mem::offset_of!(Way, order) == 64);
 const _: () = assert!(std::mem::offset_of!(Way, masks) == 128);
 
 /// What a straight request asks for besides its bytes.
@@ -91,17 +100,9 @@ pub(super) struct Wish {
     pub(super) choice: u64,
 }
 
-impl Wish {
-    /// Of a request without flags and methods.
-    const NONE: Wish = Wish {
-        order: XCOPY_CMD_OFFLOAD_ONLY,
-        choice: 0,
-    };
-}
-
 impl Way {
     /// The way of a pair that has none.
-    pub(super) fn none(pair: u32, word: u64, count: Arc<PairCount>) -> Way {
+    pub(super) fn none(pair: u32, word: u64) -> Way {
         Way {
             word,
             epoch: NEVER,
@@ -109,12 +110,16 @@ impl Way {
             src_size: 0,
             dst_size: 0,
             mask: 0,
-            order: [0; 2],
-            methods: 0,
             host: ptr::null(),
-            src: ptr::null_mut(),
-            dst: ptr::null_mut(),
-            count,
+            plugin: NO_PLUGIN,
+            methods: 0,
+            order: Order {
+                op: XCOPY_CMD_COPY,
+                method: 0,
+                flags: XCOPY_CMD_OFFLOAD_ONLY,
+                src: ptr::null_mut(),
+                dst: ptr::null_mut(),
+            },
             verdict: [0; 2],
             stamp: Stamp::default(),
             offloaded: 0,
@@ -180,22 +185,22 @@ impl Way {
             mask(limits.dst_granularity, block(dst))?,
             mask(limits.length_granularity, block(src).max(block(dst)))?,
         ];
-        let way = Way::none(
-            index,
-            PairIndex::word(pair.key.0, pair.key.1),
-            pair.count.clone(),
-        );
+        let way = Way::none(index, PairIndex::word(pair.key.0, pair.key.1));
         Some(Way {
             epoch: STALE,
             max_bytes: stated(limits.max_bytes)
                 .min(stated(limits.max_range_bytes))
                 .min(best.adapt.chunk()),
             mask: u64::from(masks[0] | masks[1] | masks[2]),
-            order: [XCOPY_CMD_COPY, best.id],
+            order: Order {
+                method: best.id,
+                src: best.src.0,
+                dst: best.dst.0,
+                ..way.order
+            },
             methods: 1u32.checked_shl(u32::from(best.id))?,
             host: plugin.host(),
-            src: best.src.0,
-            dst: best.dst.0,
+            plugin: best.plugin,
             verdict: [
                 0,
                 if offloads {
@@ -218,52 +223,42 @@ impl Way {
         })
     }
 
-    /// What the request asks for, if it is one for the straight way and as well
-    /// aligned as offsets and length of this pair can have to be.
+    /// Whether the request is one for the straight way that names nothing and asks for
+    /// nothing, as well aligned as offsets and length of this pair can have to be.
     #[inline(always)]
-    pub(super) fn takes(&self, request: &xcopy_request) -> Option<Wish> {
-        let extent = request.src_offset | request.dst_offset | request.length;
-        let fits = extent & self.mask == 0 && self.holds(request);
-        if !fits {
-            return None;
-        }
-        // Most requests name nothing and ask for nothing.
+    pub(super) fn takes_plain(&self, request: &xcopy_request, offsets: (u64, u64)) -> bool {
         let odd = u32::from(request.op ^ XCOPY_OP_COPY)
             | u32::from(request.reserved)
             | request.flags
             | request.methods
             | request.timeout_ms;
-        if u64::from(odd) | request.ext.addr() as u64 == 0 {
-            return Some(Wish::NONE);
-        }
-        self.grants(request)
+        let extent = offsets.0 | offsets.1 | request.length;
+        extent & self.mask == 0
+            && self.holds(offsets, request.length)
+            && u64::from(odd) | request.ext.addr() as u64 == 0
     }
 
-    /// The same, for a request that is less aligned.
-    #[cold]
-    pub(super) fn takes_unaligned(&self, request: &xcopy_request) -> Option<Wish> {
+    /// What the request asks for, if it is one for the straight way.
+    pub(super) fn takes(&self, request: &xcopy_request) -> Option<Wish> {
         let misaligned = request.src_offset & u64::from(self.masks[0])
             | request.dst_offset & u64::from(self.masks[1])
             | request.length & u64::from(self.masks[2]);
-        let fits = misaligned == 0 && self.holds(request);
+        let offsets = (request.src_offset, request.dst_offset);
+        let fits = misaligned == 0 && self.holds(offsets, request.length);
         if fits { self.grants(request) } else { None }
     }
 
-    /// Whether the request is within the devices and one command's bytes.
+    /// Whether a request is within the devices and one command's bytes.
     #[inline(always)]
-    fn holds(&self, request: &xcopy_request) -> bool {
-        let length = request.length;
+    fn holds(&self, (src_offset, dst_offset): (u64, u64), length: u64) -> bool {
         // Length 0 wraps round and is larger than any maximum, which in turn is at
         // most the sizes.
         length.wrapping_sub(1) < self.max_bytes
-            && request.src_offset <= self.src_size.wrapping_sub(length)
-            && request.dst_offset <= self.dst_size.wrapping_sub(length)
+            && src_offset <= self.src_size.wrapping_sub(length)
+            && dst_offset <= self.dst_size.wrapping_sub(length)
     }
 
-    /// What a request asks for, if it is nothing that only the other way knows. Out
-    /// of line, so that its loads do not crowd the ones before.
-    #[cold]
-    #[inline(never)]
+    /// What a request asks for, if it is nothing that only the other way knows.
     fn grants(&self, request: &xcopy_request) -> Option<Wish> {
         let words = u64::from(request.op)
             | u64::from(request.reserved) << 16
@@ -283,44 +278,26 @@ impl Way {
         })
     }
 
-    /// Counts a request in; false, and nothing is changed, if the devices have to
-    /// be looked at before.
+    /// Whether the devices are as they were when they were last looked at. To be
+    /// asked once other threads see the request.
     #[inline(always)]
-    pub(super) fn count_in(&self) -> bool {
-        // Count first, then look at the handles; see `barrier_all_threads`.
-        let count = &self.count.in_flight;
-        let counted = count.load(Ordering::Relaxed);
-        count.store(counted.wrapping_add(1), Ordering::Relaxed);
+    pub(super) fn is_current(&self) -> bool {
+        // Seen first, then the look at the handles; see `barrier_all_threads`.
         compiler_fence(Ordering::SeqCst);
-        if changes() == self.epoch {
-            return true;
-        }
-        self.count_out();
-        false
+        changes() == self.epoch
     }
 
-    /// Counts a request out. Its poll looks for closed devices at its end.
-    #[inline(always)]
-    pub(super) fn count_out(&self) {
-        let count = &self.count.in_flight;
-        let counted = count.load(Ordering::Relaxed);
-        count.store(counted.wrapping_sub(1), Ordering::Relaxed);
-    }
-
-    /// Puts down what of a command depends on the pair. Number by number: a struct
-    /// just written in pieces is slow to copy whole.
+    /// Puts down what of a command depends on the pair; flags are those of a request
+    /// that asks for nothing.
     ///
     /// # Safety
     /// Nobody else touches the command.
     #[inline(always)]
-    pub(super) unsafe fn order(&self, command: *mut xcopy_cmd, flags: u32) {
-        // SAFETY: the caller's word; operation and method follow each other.
+    pub(super) unsafe fn order(&self, command: *mut xcopy_cmd) {
+        // SAFETY: the caller's word; the parts lie there as in `Order`.
         unsafe {
-            let op = (&raw mut (*command).op).cast::<[u16; 2]>();
-            op.write(self.order);
-            (*command).flags = flags;
-            (*command).src = self.src;
-            (*command).dst = self.dst;
+            let order = (&raw mut (*command).op).cast::<Order>();
+            ptr::copy_nonoverlapping(&raw const self.order, order, 1);
             (*command).method_index = self.method_index;
         }
     }
@@ -368,7 +345,12 @@ impl Way {
 // What is written with one store above lies together.
 const _: () = {
     use std::mem::offset_of;
-    assert!(offset_of!(xcopy_cmd, method) == offset_of!(xcopy_cmd, op) + 2);
+    let op = offset_of!(xcopy_cmd, op);
+    assert!(op % align_of::<Order>() == 0);
+    assert!(offset_of!(xcopy_cmd, method) == op + offset_of!(Order, method));
+    assert!(offset_of!(xcopy_cmd, flags) == op + offset_of!(Order, flags));
+    assert!(offset_of!(xcopy_cmd, src) == op + offset_of!(Order, src));
+    assert!(offset_of!(xcopy_cmd, dst) == op + offset_of!(Order, dst));
     assert!(offset_of!(xcopy_completion, flags) == offset_of!(xcopy_completion, res) + 4);
     let commands = offset_of!(xcopy_completion, commands);
     assert!(offset_of!(xcopy_completion, method) == commands + 4);

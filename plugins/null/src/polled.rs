@@ -82,6 +82,32 @@ impl Queue {
         n.min(self.answers.len() as u32 - self.tail.get())
     }
 
+    /// A submit, from its begin, of which not all is plain or has room at once, or
+    /// while armed; how many are taken.
+    ///
+    /// # Safety
+    /// `commands` holds `n` of them.
+    #[cold]
+    #[inline(never)]
+    unsafe fn submit_slowly<const MODEL: u32>(
+        &self,
+        commands: *const *mut xcopy_cmd,
+        n: u32,
+        astray: bool,
+    ) -> c_int {
+        let taken = self.room(n);
+        let tail = self.tail.get();
+        for at in 0..taken {
+            // SAFETY: the caller's word.
+            unsafe { perform::<MODEL>(&**commands.add(at as usize), self.slot(tail + at), astray) };
+        }
+        self.tail.set(tail + taken);
+        if self.armed.get() && self.pending() > 0 {
+            self.signal();
+        }
+        taken as c_int
+    }
+
     /// Hands the first `n` pending answers to the core.
     fn hand_over(&self, n: u32) {
         // SAFETY: the slots hold answers written by submit, and stay unchanged
@@ -212,11 +238,11 @@ pub(crate) unsafe extern "C" fn submit<const MODEL: u32>(
         // SAFETY: `create` made it; only the owner's thread is here, and the
         // queue is only ever borrowed shared.
         let queue = unsafe { &*queue.cast::<Queue>() };
-        let taken = queue.room(n);
         let astray = MODEL == XCOPY_MODEL_AFFINE && queue.owner != thread_number();
         let tail = queue.tail.get();
+        let fits = n <= queue.answers.len() as u32 - tail;
         let mut done = 0;
-        while done < taken && !astray {
+        while done < n && fits && !astray {
             // SAFETY: `commands` holds n pointers to commands that stay valid until
             // they are completed; the slot is free, because there is room.
             unsafe {
@@ -228,15 +254,12 @@ pub(crate) unsafe extern "C" fn submit<const MODEL: u32>(
             }
             done += 1;
         }
-        for i in done..taken {
+        if done < n || queue.armed.get() {
             // SAFETY: as above.
-            unsafe { perform::<MODEL>(&**commands.add(i as usize), queue.slot(tail + i), astray) };
+            return unsafe { queue.submit_slowly::<MODEL>(commands, n, astray) };
         }
-        queue.tail.set(tail + taken);
-        if queue.armed.get() && queue.pending() > 0 {
-            queue.signal();
-        }
-        taken as c_int
+        queue.tail.set(tail + n);
+        n as c_int
     })
 }
 
