@@ -282,7 +282,8 @@ int xcopy_device_invalidate(struct xcopy_context *context, uint32_t device);
  * @param methods Receives up to `n` verdicts; may be NULL if `n` is 0.
  * @param stride sizeof(struct xcopy_method_info) as the caller was compiled.
  * @param n Places at `methods`.
- * @return The number of methods known, which may be more than `n`, or -errno.
+ * @return The number of methods known, which may be more than `n`, or -errno:
+ * -EINVAL for a stride smaller than the struct.
  */
 int xcopy_pair_query(struct xcopy_context *context,
                      uint32_t src,

@@ -197,51 +197,87 @@ static void refuse_ranges(void)
     REFUSE((r.src = src_only_dst, r.dst = dst, r.src_offset = 512), EINVAL);
 }
 
-/* Lists too long to be looked at in submit are looked at before the first byte:
- * the refusal is a completion. */
+/* Lists too long to be looked at in submit are looked at before the first byte: the
+ * refusal is a completion with its reason, and the report names the range. */
+static void refuse_long_list(struct xcopy_request r, const struct xcopy_range *ranges, uint64_t n,
+                             uint64_t bad, int reason)
+{
+    struct xcopy_completion c;
+    struct xcopy_report report;
+    struct xcopy_ext ext;
+    memset(&report, 0, sizeof report);
+    memset(&ext, 0, sizeof ext);
+    report.size = sizeof report;
+    ext.size = sizeof ext;
+    ext.ranges = ranges;
+    ext.nranges = n;
+    ext.report = &report;
+    r.length = 0;
+    r.ext = &ext;
+    CHECK_EQ(xcopy_submit(queue, &r, sizeof r, 1), 1);
+    CHECK_EQ(xcopy_poll(queue, &c, sizeof c, 1, 1, INT64_C(10000000000)), 1);
+    CHECK_EQ(c.res, -EINVAL);
+    CHECK_EQ(c.reason, reason);
+    CHECK_EQ(c.bytes_done, 0);
+    CHECK_EQ(c.bytes_copied, 0);
+    CHECK_EQ(report.untouched_from, 0);
+    CHECK_EQ(report.failed_index, bad);
+    CHECK_EQ(report.failed.src_offset, ranges[bad].src_offset);
+    CHECK_EQ(report.failed.dst_offset, ranges[bad].dst_offset);
+    CHECK_EQ(report.failed.length, ranges[bad].length);
+    check_untouched("a long list");
+}
+
 static void refuse_long_lists(void)
 {
-    enum { MANY = 5000 };
-    struct xcopy_range *ranges = calloc(MANY, sizeof *ranges);
-    struct xcopy_ext ext;
-    struct xcopy_completion c;
-    REQUIRE(ranges != NULL);
-    for (int test = 0; test < 4; test++) {
-        uint64_t n = test == 3 ? MANY : 1000;
+    /* The longest takes more than one poll to look at. */
+    enum { MANY = 40000, SIZE = BLOCKS * STAMP_BLOCK };
+    static const uint64_t counts[] = {17, 1000, 5000, MANY};
+    static struct xcopy_range ranges[MANY];
+    for (size_t k = 0; k < sizeof counts / sizeof counts[0]; k++) {
+        uint64_t n = counts[k];
         for (uint64_t i = 0; i < n; i++) {
-            ranges[i].src_offset = i;
-            ranges[i].dst_offset = i;
+            ranges[i].src_offset = i % SIZE;
+            ranges[i].dst_offset = 3 * i;
             ranges[i].length = 1;
         }
-        if (test == 0)
-            ranges[999].dst_offset = 3; /* overlaps */
-        if (test == 1)
-            ranges[999].length = 0;
-        if (test == 2)
-            ranges[999].src_offset = UINT64_MAX;
-        if (test == 3) { /* disjoint, but too many to be sorted */
-            ranges[MANY - 1].dst_offset = MANY - 2;
-            ranges[MANY - 2].dst_offset = MANY - 1;
-        }
-        memset(&ext, 0, sizeof ext);
-        ext.size = sizeof ext;
-        ext.ranges = ranges;
-        ext.nranges = n;
-        struct xcopy_request r = good();
-        r.length = 0;
-        r.ext = &ext;
-        int answer = xcopy_submit(queue, &r, sizeof r, 1);
-        if (answer == 1) {
-            CHECK_EQ(xcopy_poll(queue, &c, sizeof c, 1, 1, INT64_C(10000000000)), 1);
-            CHECK_EQ(c.res, -EINVAL);
-            CHECK_EQ(c.bytes_done, 0);
-            CHECK_EQ(c.bytes_copied, 0);
-        } else {
-            CHECK_REFUSED(answer, EINVAL);
-        }
-        check_untouched("a long list");
+#define LONG(at, change, reason)                              \
+    do {                                                      \
+        struct xcopy_range before = ranges[at];               \
+        change;                                               \
+        refuse_long_list(good(), ranges, n, (at), (reason));  \
+        ranges[at] = before;                                  \
+    } while (0)
+        LONG(n - 1, ranges[n - 1].length = 0, XCOPY_REASON_BOUNDS);
+        LONG(16, ranges[16].length = 0, XCOPY_REASON_BOUNDS);
+        LONG(n - 1, ranges[n - 1].src_offset = UINT64_MAX, XCOPY_REASON_BOUNDS);
+        LONG(n - 1, ranges[n - 1].dst_offset = UINT64_MAX - 1, XCOPY_REASON_BOUNDS);
+        LONG(n - 1, ranges[n - 1].src_offset = SIZE, XCOPY_REASON_BOUNDS);
+        LONG(n / 2, (ranges[n / 2].src_offset = SIZE - 1, ranges[n / 2].length = 2),
+             XCOPY_REASON_BOUNDS);
+        LONG(n - 1, ranges[n - 1].dst_offset = INT64_MAX, XCOPY_REASON_BOUNDS);
+        LONG(n - 1, ranges[n - 1].dst_offset = ranges[n - 2].dst_offset, XCOPY_REASON_OVERLAP);
+        if (n > 4096) /* disjoint, but too many to be sorted */
+            LONG(n - 1, ranges[n - 1].dst_offset = 1, XCOPY_REASON_OVERLAP);
     }
-    free(ranges);
+}
+
+/* The same where the device's blocks are cut. */
+static void refuse_long_block_list(uint32_t a, uint32_t b)
+{
+    struct xcopy_range ranges[20];
+    struct xcopy_request r = good();
+    r.src = a;
+    r.dst = b;
+    for (uint64_t i = 0; i < 20; i++)
+        ranges[i] = (struct xcopy_range){i * 4096, i * 4096, 4096};
+    ranges[18].length = 512;
+    refuse_long_list(r, ranges, 20, 18, XCOPY_REASON_MISALIGNED);
+    ranges[18].length = 4096;
+    ranges[19].dst_offset += 512;
+    refuse_long_list(r, ranges, 20, 19, XCOPY_REASON_MISALIGNED);
+    ranges[19].dst_offset = UINT64_C(1) << 30;
+    refuse_long_list(r, ranges, 20, 19, XCOPY_REASON_BOUNDS);
 }
 
 static void refuse_blocks(void)
@@ -263,6 +299,7 @@ static void refuse_blocks(void)
     REFUSE((r.src = a, r.dst = b, r.length = 512), EINVAL);
     REFUSE((r.src = a, r.dst = b, r.src_offset = UINT64_C(1) << 30), EINVAL);
     REFUSE((r.src = a, r.dst = b, r.dst_offset = UINT64_C(1) << 30), EINVAL);
+    refuse_long_block_list(a, b);
     /* On the straight way of a prepared pair, too. */
     REFUSE((r.src = a, r.dst = b, r.reserved = 1), EINVAL);
     REFUSE((r.src = a, r.dst = b, r.flags = UINT32_C(1) << 31), EINVAL);
@@ -338,6 +375,13 @@ static void refuse_pointers(void)
     CHECK_REFUSED(xcopy_device_info(ctx, src, NULL, sizeof(struct xcopy_device_info)), EINVAL);
     CHECK_REFUSED(xcopy_device_events(ctx, src, NULL), EINVAL);
     CHECK_REFUSED(xcopy_pair_query(ctx, src, dst, NULL, sizeof(struct xcopy_method_info), 1), EINVAL);
+    struct xcopy_method_info method;
+    memset(&method, 0x5a, sizeof method);
+    for (size_t stride = 0; stride < sizeof method; stride++)
+        CHECK_REFUSED(xcopy_pair_query(ctx, src, dst, &method, stride, 1), EINVAL);
+    CHECK_EQ(method.method, 0x5a5a); /* nothing was written */
+    CHECK(xcopy_pair_query(ctx, src, dst, &method, sizeof method, 1) >= 1);
+    CHECK(xcopy_pair_query(ctx, src, dst, NULL, 0, 0) >= 1); /* only the number */
     CHECK_REFUSED(xcopy_method_mask(ctx, NULL, &mask), EINVAL);
     CHECK_REFUSED(xcopy_method_mask(ctx, "read_write", NULL), EINVAL);
     CHECK_REFUSED(xcopy_token_create(ctx, NULL), EINVAL);

@@ -106,7 +106,7 @@ pub const XCOPY_REASON_WRONG_DEVICE: u16 = 3;
 pub const XCOPY_REASON_CROSS_DEVICE: u16 = 4;
 /// The device or file system says that it does not support the operation.
 pub const XCOPY_REASON_NOT_SUPPORTED: u16 = 5;
-/// Offset or length does not meet the method's granularity.
+/// Offset or length does not meet the method's granularity, or the device's block.
 pub const XCOPY_REASON_MISALIGNED: u16 = 6;
 /// Block sizes of source and destination differ.
 pub const XCOPY_REASON_BLOCK_SIZE: u16 = 7;
@@ -132,9 +132,10 @@ pub const XCOPY_REASON_TIMED_OUT: u16 = 16;
 pub const XCOPY_REASON_CANCELED: u16 = 17;
 /// The device went away.
 pub const XCOPY_REASON_REMOVED: u16 = 18;
-/// Ranges of the request overlap.
+/// Ranges of the request overlap, or a long list of them does not ascend.
 pub const XCOPY_REASON_OVERLAP: u16 = 19;
-/// A range lies beyond the end of a device or source file.
+/// A range is empty, or lies beyond the end of a device or source file or beyond
+/// what 64 bits count.
 pub const XCOPY_REASON_BOUNDS: u16 = 20;
 /// A persistent reservation of another host forbids the write.
 pub const XCOPY_REASON_RESERVED: u16 = 21;
@@ -501,7 +502,8 @@ pub struct xcopy_report {
     pub sense_len: u32,
     /// Index of the first range that failed, or the number of ranges.
     pub failed_index: u64,
-    /// The first piece known to have failed, in absolute bytes; length 0 if none.
+    /// The first piece known to have failed, in absolute bytes; all 0 if none. A
+    /// range that was refused is all of the piece, as it was given.
     pub failed: xcopy_range,
     /// No byte at or after this position, counted in range order from the
     /// request's start, was touched.

@@ -9,6 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use xcopy_abi::*;
 
+/// Bytes of a verdict that every version has.
+const METHOD_INFO_SIZE: usize = size_of::<xcopy_method_info>();
+
 fn hand_out(place: *mut u32, device: Result<Arc<Device>>) -> Result<c_int> {
     let device = device?;
     // SAFETY: checked not to be NULL by the callers below.
@@ -276,7 +279,8 @@ pub unsafe extern "C" fn xcopy_device_invalidate(
 /// @param methods Receives up to `n` verdicts; may be NULL if `n` is 0.
 /// @param stride sizeof(struct xcopy_method_info) as the caller was compiled.
 /// @param n Places at `methods`.
-/// @return The number of methods known, which may be more than `n`, or -errno.
+/// @return The number of methods known, which may be more than `n`, or -errno:
+///   -EINVAL for a stride smaller than the struct.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xcopy_pair_query(
     context: *mut xcopy_context,
@@ -287,8 +291,16 @@ pub unsafe extern "C" fn xcopy_pair_query(
     n: u32,
 ) -> c_int {
     call_shielded(|| {
-        if methods.is_null() && n > 0 {
-            return Err(null("methods"));
+        if n > 0 {
+            if methods.is_null() {
+                return Err(null("methods"));
+            }
+            if stride < METHOD_INFO_SIZE {
+                return Err(Error::new(
+                    libc::EINVAL,
+                    "the stride of methods is too small: sizeof(struct xcopy_method_info)",
+                ));
+            }
         }
         // SAFETY: the caller's pointer; see above.
         let context = unsafe { context_of(context) }?;

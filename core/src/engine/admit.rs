@@ -1,13 +1,14 @@
 //! Admission: what a request must hold, and the place that is reserved for its
 //! completion.
 
+use super::bounds::{check_bounds, refuse_finding};
 use super::clock::deadline_ns;
 use super::devices::Device;
 use super::pairs::{Binding, Pair, PairIndex};
 use super::queue::Queue;
 use super::slot::{Slot, Stage};
 use crate::error::{Error, Result};
-use crate::plan::{Finding, Hull, Scan, Source, check_small};
+use crate::plan::{Hull, Scan, check_small};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, compiler_fence};
 use xcopy_abi::*;
@@ -69,10 +70,12 @@ impl Queue {
                 .then_some(pair.same_storage)
                 .flatten();
             if nranges <= SMALL_LIST {
-                refuse_finding(check_small(&slot.source(), same))?;
-                total = slot.source().ranges.iter().map(|range| range.length).sum();
                 let source = slot.source();
-                check_bounds(pair, request.op, &source, &Hull::of(&source))?;
+                let found = check_small(&source, same);
+                refuse_finding(found).map_err(|refusal| refusal.error)?;
+                total = source.ranges.iter().map(|range| range.length).sum();
+                check_bounds(pair, request.op, &source, &Hull::of(&source))
+                    .map_err(|refusal| refusal.error)?;
             } else {
                 let disjoint = request.flags & XCOPY_REQ_DISJOINT != 0;
                 scan = Some(Box::new(Scan::new(nranges, same, disjoint)));
@@ -372,97 +375,6 @@ fn check_list(
         return invalid("there are more ranges than memory can hold");
     }
     Ok((ext.ranges, ext.nranges))
-}
-
-/// An error for what a check of ranges found.
-pub(super) fn refuse_finding(finding: Finding) -> Result<()> {
-    let text = match finding {
-        Finding::Clean => return Ok(()),
-        Finding::Empty { index } => format!("range {index} has length 0"),
-        Finding::Overflow { index } => format!("range {index} goes beyond 2^64 bytes"),
-        Finding::Overlap { index } => format!("range {index} overlaps another one"),
-        Finding::NotAscending { index } => format!(
-            "range {index} does not ascend: sort by destination, or give XCOPY_REQ_DISJOINT"
-        ),
-    };
-    Err(Error::new(libc::EINVAL, text))
-}
-
-/// Refuses ranges that leave the devices, or cut the blocks of a native one.
-pub(super) fn check_bounds(pair: &Pair, op: u16, source: &Source, hull: &Hull) -> Result<()> {
-    if let Some(device) = &pair.src {
-        check_end("source", device, hull.src.1, true)?;
-        check_blocks("source", device, hull.src_bits, source, |source, range| {
-            source.src_base.wrapping_add(range.src_offset)
-        })?;
-    }
-    if let Some(device) = &pair.dst
-        && op != XCOPY_OP_TOKEN_CREATE
-    {
-        check_end(
-            "destination",
-            device,
-            hull.dst.1,
-            device.kind != XCOPY_KIND_FILE,
-        )?;
-        check_blocks(
-            "destination",
-            device,
-            hull.dst_bits,
-            source,
-            |source, range| source.dst_base.wrapping_add(range.dst_offset),
-        )?;
-    }
-    Ok(())
-}
-
-fn check_end(side: &str, device: &Device, end: u64, bounded: bool) -> Result<()> {
-    if !bounded {
-        // A file grows, as far as its offsets go.
-        return match i64::try_from(end) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Error::new(libc::EINVAL, "the ranges go beyond 2^63 bytes")),
-        };
-    }
-    // A file may have grown since it was opened.
-    if end > device.size.load(Ordering::Acquire) {
-        let size = device.refresh_size();
-        if end > size {
-            return Err(Error::new(
-                libc::EINVAL,
-                format!("the ranges end at {end}, beyond the {side}'s {size} bytes"),
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn check_blocks(
-    side: &str,
-    device: &Device,
-    bits: u64,
-    source: &Source,
-    offset: fn(&Source, &xcopy_range) -> u64,
-) -> Result<()> {
-    let block = u64::from(device.block_size.load(Ordering::Relaxed));
-    if device.kind != XCOPY_KIND_NATIVE || block <= 1 {
-        return Ok(());
-    }
-    let whole = if block.is_power_of_two() {
-        bits & (block - 1) == 0
-    } else {
-        // Blocks of 520 or 4,160 bytes: the union of the bits says nothing.
-        source.ranges.iter().all(|range| {
-            offset(source, range).is_multiple_of(block) && range.length.is_multiple_of(block)
-        })
-    };
-    if whole {
-        return Ok(());
-    }
-    Err(Error::new(
-        libc::EINVAL,
-        format!("a range is not a multiple of the {side}'s block of {block} bytes"),
-    ))
 }
 
 /// Whether neither handle of a pair was closed.

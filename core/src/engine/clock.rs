@@ -1,21 +1,10 @@
-//! The one clock: CLOCK_MONOTONIC_COARSE, read without a system call.
+//! The clocks, read without a system call: CLOCK_MONOTONIC_COARSE for what may be a
+//! tick late, CLOCK_MONOTONIC for what must not be early.
 
-use once_cell::sync::Lazy;
-
-/// How far the coarse clock may lag behind: one tick.
-static TICK_NS: Lazy<u64> = Lazy::new(|| {
-    let mut tick = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: a valid place for the answer.
-    unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &mut tick) };
-    tick.tv_sec as u64 * 1_000_000_000 + tick.tv_nsec as u64
-});
-
-/// The coarse time at which at least `timeout_ms` will have passed.
+/// The time at which `timeout_ms` will have passed. The coarse clock may lag by more
+/// than its resolution says, where a tick comes late: it would give an earlier time.
 pub fn deadline_ns(timeout_ms: u32) -> u64 {
-    coarse_ns() + *TICK_NS + u64::from(timeout_ms) * 1_000_000
+    precise_ns().saturating_add(u64::from(timeout_ms) * 1_000_000)
 }
 
 /// Nanoseconds of the coarse monotonic clock (a tick of 1 to 10 ms).

@@ -1,7 +1,7 @@
 //! What interrupts a request: cancel, deadline, abandonment, the check of a
 //! long list, and the chores of cache coherence.
 
-use super::admit::{check_bounds, refuse_finding};
+use super::bounds::{check_bounds, refuse_finding};
 use super::pool::Owner;
 use super::queue::Queue;
 use super::shared::Mail;
@@ -116,15 +116,16 @@ impl Queue {
         let hull = scan.hull();
         let checked =
             refuse_finding(finding).and_then(|()| check_bounds(pair, slot.op, &source, &hull));
-        if let Err(error) = checked {
-            let reason = match finding {
-                crate::plan::Finding::Clean
-                | crate::plan::Finding::Empty { .. }
-                | crate::plan::Finding::Overflow { .. } => XCOPY_REASON_BOUNDS,
-                _ => XCOPY_REASON_OVERLAP,
-            };
-            self.context.log(XCOPY_LOG_INFO, &error.message);
-            return self.fail(index, -error.errno, reason, 0);
+        if let Err(refusal) = checked {
+            let from = slot.extra.as_ref().map_or(0, |extra| extra.searched);
+            let to = slot.nranges.min(from.saturating_add(slice));
+            let bad = refusal.find(&source, from, to);
+            if bad.is_none() && to < slot.nranges {
+                let extra = slot.extra();
+                (extra.searched, extra.scan) = (to, Some(scan));
+                return;
+            }
+            return self.refuse_ranges(index, &refusal, bad);
         }
         slot.total = scan.total_bytes();
         slot.extra().hull = Some(hull);

@@ -1,6 +1,6 @@
 //! Dispatch: the next piece of a request and the method for it.
 
-use super::admit::check_bounds;
+use super::bounds::{Refusal, check_bounds};
 use super::clock::coarse_ns;
 use super::contest::Way;
 use super::orders::Order;
@@ -47,16 +47,17 @@ impl Queue {
             }
             _ => match self.recheck_bounds(index) {
                 Ok(()) => self.list(index),
-                Err(error) => {
-                    self.context.log(XCOPY_LOG_INFO, &error.message);
-                    self.fail(index, -error.errno, XCOPY_REASON_BOUNDS, 0);
+                Err(refusal) => {
+                    let slot = &self.slots[index as usize];
+                    let bad = refusal.find(&slot.source(), 0, slot.nranges);
+                    self.refuse_ranges(index, &refusal, bad);
                 }
             },
         }
     }
 
     /// The devices' sizes may be known, or have changed, only now.
-    fn recheck_bounds(&self, index: u32) -> crate::error::Result<()> {
+    fn recheck_bounds(&self, index: u32) -> Result<(), Refusal> {
         let slot = &self.slots[index as usize];
         match slot.op {
             XCOPY_OP_FLUSH | XCOPY_OP_TOKEN_RELEASE => Ok(()),

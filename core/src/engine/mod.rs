@@ -1,6 +1,7 @@
 //! The engine: the life of a request.
 //!
-//! `submit` takes it; `admit` validates it and reserves its completion's place;
+//! `submit` takes it; `admit` validates it, its ranges by `bounds`, and reserves its
+//! completion's place;
 //! `bind` finds the methods of its pair (`affine` where plugins are bound to the
 //! queue's thread); `dispatch` cuts it into commands, which
 //! `orders` gives to plugins, `by_host` to the pool, `by_ring` to the queue's
@@ -21,6 +22,7 @@ mod admit;
 mod affine;
 mod barrier;
 mod bind;
+mod bounds;
 mod by_host;
 mod by_ring;
 #[cfg(test)]

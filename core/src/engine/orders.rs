@@ -128,7 +128,11 @@ impl Queue {
         }
         let timeout_ms = match slot.deadline {
             0 => 0,
-            at => (at.saturating_sub(coarse_ns()) / 1_000_000).clamp(1, u64::from(u32::MAX)) as u32,
+            // Rounded up: a plugin that keeps it must not end early either.
+            at => at
+                .saturating_sub(coarse_ns())
+                .div_ceil(1_000_000)
+                .clamp(1, u64::from(u32::MAX)) as u32,
         };
         // SAFETY: the cell was free, so only this thread touches it.
         let command = unsafe {

@@ -74,6 +74,8 @@ pub struct Extra {
     pub contest: Option<Box<Contest>>,
     /// The check of a long list of ranges.
     pub scan: Option<Box<Scan>>,
+    /// Ranges of it that were searched for the one that has to be refused.
+    pub searched: u64,
     /// The spans of a long list, once it was checked.
     pub hull: Option<Hull>,
     /// Transient failures since the last success.
@@ -112,7 +114,7 @@ pub struct Slot {
     pub cursor: Cursor,
     /// Bytes at and after this position were not touched.
     pub untouched: u64,
-    /// Coarse time of the deadline, or 0.
+    /// Monotonic time of the deadline, or 0.
     pub deadline: u64,
     /// The last error in the device's words.
     pub detail: u64,
