@@ -40,12 +40,12 @@ monitor() {
     done
     exec {port}<> "/dev/${port##*/}" || return
     # Everything up to the prompt that answers the end mark is the answer.
-    printf '%s\nprint 20260000+26\n' "$*" >&"$port"
+    printf '%s\nprint/d 20260000+26\n' "$*" >&"$port"
     while IFS= read -r -t 10 -u "$port" line; do
         line=${line//$'\r'/}
         case $line in
             20260026) exec {port}>&-; return ;;
-            *'print 2026'* | "QEMU "*) ;;
+            *'print/d 2026'* | "QEMU "*) ;;
             *"(qemu)"*) ;;
             *) echo "$line" ;;
         esac
