@@ -2,6 +2,7 @@
  * system's garbage collection does.
  *
  *   gather packed|single SRC DST COUNT SECTORS TO [DEPTH [METHOD]]
+ *   gather each|row CHARACTER-NODE COUNT SECTORS TO DEPTH
  *   gather direct PATH COUNT SECTORS TO
  *   gather lists COUNT SECTORS TO PER
  *   gather expect PATH COUNT SECTORS TO DISK GENERATION
@@ -9,13 +10,18 @@
  * Block n of SECTORS sectors (512 bytes) goes to sector TO + n * SECTORS; where it
  * comes from is drawn once and for all from the first 2 * COUNT * SECTORS sectors.
  * `packed` is one request of all ranges, `single` one request for each, DEPTH (64) of
- * them at a time; both print what `xcopy copy --json` does of methods, and leave page
- * caches alone. `direct` reads each block and writes MiBs, past the cache. `lists` prints first sector, starts and lengths for commands of PER
- * ranges. `expect` compares past the cache with stamps. Status 0, 1 differs, 2 fails. */
+ * them at a time; both print seconds, and how much was offloaded in how many commands (the
+ * host's included), as `xcopy copy --json` does, and leave page caches alone. `each` is a peer without the library (each.h): one command for each block,
+ * and `row` the same for blocks that lie in a row from the first sector on. `direct` reads
+ * each block and writes MiBs, past the cache. `lists` prints first sector, starts and lengths
+ * for commands of PER ranges. `expect` compares past the cache with stamps. Status 0, 1
+ * differs, 2 fails. */
 #include <errno.h>
 #include <inttypes.h>
+#include <time.h>
 #include <xcopy.h>
 
+#include "each.h"
 #include "stamp.h"
 
 static uint64_t count, sectors, target;
@@ -30,6 +36,13 @@ static uint64_t number(const char *text)
         exit(2);
     }
     return value;
+}
+
+static double seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 static void fail(const char *what)
@@ -71,6 +84,25 @@ static int lists(uint64_t per)
     return 0;
 }
 
+static int each(const char *node, int scattered, uint32_t depth)
+{
+    uint64_t *at = places();
+    struct each_range *ranges = calloc(count, sizeof *ranges);
+    if (ranges == NULL)
+        return 2;
+    for (uint64_t i = 0; i < count; i++) {
+        ranges[i].from = scattered ? at[i] : i * sectors;
+        ranges[i].to = target + i * sectors;
+        ranges[i].blocks = (uint32_t)sectors;
+    }
+    double begin = seconds();
+    int status = each_copy(node, ranges, count, depth) != 0 ? 2 : 0;
+    printf("{\"seconds\":%.6f,\"methods\":[]}\n", seconds() - begin);
+    free(ranges);
+    free(at);
+    return status;
+}
+
 static int direct(const char *path)
 {
     enum { AT_ONCE = 2048 };
@@ -82,6 +114,7 @@ static int direct(const char *path)
         perror(path);
         return 2;
     }
+    double begin = seconds();
     for (uint64_t i = 0; i < count; i++) {
         if (pread(fd, memory + held * STAMP_BLOCK, block, (off_t)(at[i] * STAMP_BLOCK)) != (ssize_t)block)
             return perror("read"), 2;
@@ -94,6 +127,7 @@ static int direct(const char *path)
             held = 0;
         }
     }
+    printf("{\"seconds\":%.6f,\"methods\":[]}\n", seconds() - begin);
     free(memory);
     free(at);
     return close(fd);
@@ -132,15 +166,14 @@ static int expect(const char *path, uint64_t disk, uint64_t generation)
 }
 
 struct totals {
-    uint64_t bytes, commands, failed;
-    uint16_t method;
+    uint64_t bytes, offloaded, commands, failed;
 };
 
 static void account(struct totals *totals, const struct xcopy_completion *done)
 {
     totals->bytes += done->bytes_copied;
     totals->commands += done->commands;
-    totals->method = done->method;
+    totals->offloaded += done->bytes_offloaded;
     if (done->res != 0) {
         fprintf(stderr, "gather: %s: %s\n", strerror(-done->res), xcopy_reason_string(done->reason));
         totals->failed++;
@@ -189,6 +222,7 @@ static int copy(int packed, const char *from, const char *to, uint32_t depth, co
         ranges[i].dst_offset = target * STAMP_BLOCK + i * block;
         ranges[i].length = block;
     }
+    double begin = seconds();
     if (packed) {
         request.ext = &ext;
         if (xcopy_submit(queue, &request, sizeof request, 1) != 1)
@@ -219,9 +253,11 @@ static int copy(int packed, const char *from, const char *to, uint32_t depth, co
             ended += (uint32_t)got;
         }
     }
-    printf("{\"bytes\":%" PRIu64 ",\"methods\":[{\"name\":\"%s\",\"bytes\":%" PRIu64
-           ",\"commands\":%" PRIu64 "}]}\n",
-           totals.bytes, xcopy_method_name(context, totals.method), totals.bytes, totals.commands);
+    printf("{\"seconds\":%.6f,\"bytes\":%" PRIu64 ",\"methods\":["
+           "{\"name\":\"offloaded\",\"bytes\":%" PRIu64 ",\"commands\":%" PRIu64 "},"
+           "{\"name\":\"host\",\"bytes\":%" PRIu64 ",\"commands\":0}]}\n",
+           seconds() - begin, totals.bytes, totals.offloaded, totals.commands,
+           totals.bytes - totals.offloaded);
     free(ranges);
     free(at);
     if (xcopy_queue_destroy(queue, 0) < 0 || xcopy_context_free(context) < 0)
@@ -235,6 +271,10 @@ int main(int argc, char **argv)
     if (strcmp(how, "lists") == 0 && argc == 6) {
         count = number(argv[2]), sectors = number(argv[3]), target = number(argv[4]);
         return lists(number(argv[5]));
+    }
+    if ((strcmp(how, "each") == 0 || strcmp(how, "row") == 0) && argc == 7) {
+        count = number(argv[3]), sectors = number(argv[4]), target = number(argv[5]);
+        return each(argv[2], how[0] == 'e', (uint32_t)number(argv[6]));
     }
     if (strcmp(how, "direct") == 0 && argc == 6) {
         count = number(argv[3]), sectors = number(argv[4]), target = number(argv[5]);

@@ -5,23 +5,28 @@
     measure.py --join JSON JSON...      the documents of several plans in one, the first
 
 PLAN is a JSON document: {"rows": [{"name", "bytes", "disks": [...], "before": argv,
-"cases": [{"name", "commands": [argv, ...], "prepare": argv, "check": argv}]}]}. A row may
+"cases": [{"name", "commands": [argv, ...], "prepare": argv, "check": argv, "runs": number}],
+"trace": {"on": argv, "off": argv, "file": path, "pattern": expression}}]}. A row may
 have "ratios": {case: [case, ...]}, whose walls are printed as ratios to the first's, and
 "own": [case, ...], to the best of which the first case of the row is held (regret).
 The commands of a case run at the same time. Each case runs once unmeasured, between its
 `prepare` and its `check`, so that a copy that does nothing is seen; then all cases of a
 row run RUNS times, in an order drawn anew each time, each after the row's `before`.
 
-Of each run: wall seconds; CPU seconds of the whole guest (/proc/stat), which counts the
+Of each run: wall seconds of the processes, and those of the copying alone where they say
+so (`seconds` of what they print); CPU seconds of the whole guest (/proc/stat), which counts the
 target's own work too, and of the commands alone; voluntary and involuntary context
 switches; commands that reached the disks (iorequest_cnt, or /sys/block/*/stat for NVMe,
-which does not count pass-through commands); and what `xcopy --json` said.
+which does not count pass-through commands); and what `xcopy --json` said. With `trace`
+the unmeasured run is traced, and what the target itself saw there is counted by kind,
+the first group of the pattern.
 Status 1 if a command or a check failed.
 """
 
 import json
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -77,15 +82,38 @@ def once(case, disks):
     figures["wall"] = time.monotonic() - begin
     figures["cpu"] = busy() - busy_before
     figures["requests"] = requests(disks) - requests_before
-    said = {}
+    said, figures["inner"] = {}, figures["wall"]
     for end in ends:
         if end.startswith("{") and wrong is None:
-            for method in json.loads(end)["methods"]:
+            document = json.loads(end)
+            figures["inner"] = document.get("seconds", figures["wall"])
+            for method in document["methods"]:
                 entry = said.setdefault(method["name"], {"bytes": 0, "commands": 0})
                 entry["bytes"] += method["bytes"]
                 entry["commands"] += method["commands"]
     figures["methods"] = said
     return figures, wrong
+
+
+def traced(case, row):
+    """One run while the target is traced; what it saw by kind, or an error's text."""
+    trace = row.get("trace")
+    if not trace:
+        return {}, once(case, row["disks"])[1]
+    wrong = call(trace["on"], "trace")
+    if wrong is not None:
+        return {}, wrong
+    before = os.stat(trace["file"]).st_size
+    _, wrong = once(case, row["disks"])
+    wrong = wrong or call(trace["off"], "trace")
+    seen = {}
+    with open(trace["file"], encoding="utf-8", errors="replace") as log:
+        log.seek(before)
+        for line in log:
+            found = re.search(trace["pattern"], line)
+            if found:
+                seen[found.group(1)] = seen.get(found.group(1), 0) + 1
+    return seen, wrong
 
 
 def call(argv, what):
@@ -102,7 +130,7 @@ def call(argv, what):
 
 def summary(runs):
     result = {"runs": len(runs), "methods": runs[-1]["methods"]}
-    for figure in ("wall", "cpu", "user", "system", "voluntary", "involuntary", "requests", "rss"):
+    for figure in ("wall", "inner", "cpu", "user", "system", "voluntary", "involuntary", "requests", "rss"):
         values = sorted(run[figure] for run in runs)
         if len(values) > 1:
             low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -139,7 +167,8 @@ def join(out, parts):
 
 def keep(path, rows):
     with open(path, "w", encoding="utf-8") as out:
-        json.dump({"kernel": os.uname().release, "rows": rows}, out, indent=1)
+        about = {"kernel": os.uname().release, "qemu": os.environ.get("guest_qemu", "")}
+        json.dump(about | {"rows": rows}, out, indent=1)
         out.write("\n")
 
 
@@ -150,11 +179,11 @@ def main():
         rows = json.load(plan)["rows"]
     count, failed, results = int(sys.argv[2]), 0, []
     for row in rows:
-        cases, runs = [], {}
+        cases, runs, seen = [], {}, {}
         for case in row["cases"]:
             wrong = call(case.get("prepare"), "prepare")
             if wrong is None:
-                _, wrong = once(case, row["disks"])
+                seen[case["name"]], wrong = traced(case, row)
             wrong = wrong or call(case.get("check"), "check")
             if wrong is None:
                 cases.append(case)
@@ -162,9 +191,11 @@ def main():
             else:
                 failed += 1
                 print(f"FAILED {row['name']}, {case['name']}: {wrong}", flush=True)
-        for _ in range(count):
+        for turn in range(count):
             random.shuffle(cases)
             for case in list(cases):
+                if turn >= case.get("runs", count):
+                    continue
                 call(row.get("before"), "before")
                 figures, wrong = once(case, row["disks"])
                 if wrong is None:
@@ -174,20 +205,25 @@ def main():
                     cases.remove(case)
                     print(f"FAILED {row['name']}, {case['name']}: {wrong}", flush=True)
         print(f"{row['name']} ({count} runs)", flush=True)
-        print(f"  {'case':30} {'wall s (quartiles)':>24} {'MiB/s':>7} {'guest CPU':>9} "
-              f"{'own CPU':>8} {'requests':>9} {'switches':>9}  moved by")
+        print(f"  {'case':30} {'wall s (quartiles)':>24} {'ratio':>6} {'copying':>8} "
+              f"{'guest CPU':>9} {'own CPU':>8} {'commands':>9} {'switches':>9}  moved by")
+        # Of each case's wall time to the first one's, the medians.
+        first = summary(runs[row["cases"][0]["name"]])["wall"]["median"] \
+            if runs.get(row["cases"][0]["name"]) else float("nan")
         entry = {"row": row["name"], "bytes": row["bytes"], "cases": {}}
         for case in row["cases"]:
             if not runs.get(case["name"]):
                 continue
             got = entry["cases"][case["name"]] = summary(runs[case["name"]])
             wall, (low, high) = got["wall"]["median"], got["wall"]["quartiles"]
+            got["seen"] = seen[case["name"]]
+            sent = got["requests"]["median"] if not row.get("trace") else sum(got["seen"].values())
             methods = ", ".join(f"{name} {said['bytes'] >> 20} MiB in {said['commands']}"
                                 for name, said in got["methods"].items())
             print(f"  {case['name']:30} {wall:9.3f} ({low:.3f}-{high:.3f}) "
-                  f"{row['bytes'] / wall / 2**20:7.0f} {got['cpu']['median']:9.2f} "
+                  f"{wall / first:6.2f} {got['inner']['median']:8.3f} {got['cpu']['median']:9.2f} "
                   f"{got['user']['median'] + got['system']['median']:8.2f} "
-                  f"{got['requests']['median']:9.0f} "
+                  f"{sent:9.0f} "
                   f"{got['voluntary']['median'] + got['involuntary']['median']:9.0f}  {methods}",
                   flush=True)
         entry["ratios"] = compare(row, entry["cases"])
