@@ -3,19 +3,19 @@
 //! `submit` takes it; `admit` validates it, its ranges by `bounds`, and reserves its
 //! completion's place;
 //! `bind` finds the methods of its pair (`affine` where plugins are bound to the
-//! queue's thread); `dispatch` cuts it into commands, which
-//! `orders` gives to plugins, `by_host` to the pool, `by_ring` to the queue's
-//! io_uring, and `by_token` makes of tokens; `ends` takes their ends, `failure`
-//! retries and falls back, `settle` ends the request; `straight` is the short way of what one polled command
-//! can do, `way` what it knows of a pair, `landing` its end; `durable` flushes;
-//! `account` says the truth about what was done, `why` what was not; `control` is
-//! what interrupts;
+//! queue's thread); `dispatch` cuts it, what is left of it as `pieces` says, into
+//! commands, which `orders` gives to plugins, `by_host` to the pool, `by_ring` to the
+//! queue's io_uring, and `by_token` makes of tokens; `ends` takes their ends,
+//! `failure` retries and falls back, `settle` ends the request; `straight` is the
+//! short way of what one polled command can do, `way` what it knows of a pair,
+//! `twins` its free commands, `landing` its end; `durable` flushes; `account` says
+//! the truth about what was done, `why` what was not; `control` is what interrupts;
 //! `poll` hands the completions out, to the caller's `places`, and `wait` sleeps.
 //! `queue` holds it together for the owner's thread, `shared` is what other threads
-//! see of it, `face` of one request, `plugin_queue` and `host_queue` are its two sides to a plugin,
-//! `context` is what all queues share, `handles` its devices and tokens, `routes` what
-//! is known of pairs, `barrier` how a closer and a submitter see each other, `prefetch`
-//! how memory that another processor wrote comes in time.
+//! see of it, `face` of one request, `plugin_queue` and `host_queue` are its two
+//! sides to a plugin, `context` is what all queues share, `handles` its devices and
+//! tokens, `routes` what is known of pairs, `barrier` how a closer and a submitter
+//! see each other, `prefetch` how memory that another processor wrote comes in time.
 
 mod account;
 mod admit;
@@ -48,6 +48,7 @@ mod landing;
 mod memory;
 mod orders;
 mod pairs;
+mod pieces;
 mod places;
 mod plugin_queue;
 mod poll;
@@ -68,6 +69,7 @@ mod straight;
 mod submit;
 mod table;
 pub mod tokens;
+mod twins;
 mod wait;
 mod way;
 mod why;
