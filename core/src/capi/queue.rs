@@ -71,7 +71,8 @@ impl<'a> Entered<'a> {
     /// Begins a call, unless one is under way or this is a forked child.
     #[inline(always)]
     pub(super) fn new(queue: &'a xcopy_queue) -> Option<Entered<'a>> {
-        queue.latch.enter().then_some(Entered(queue))
+        // Not then_some: an Entered that was never entered would leave when dropped.
+        queue.latch.enter().then(|| Entered(queue))
     }
 
     /// The owner side.
