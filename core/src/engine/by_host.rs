@@ -36,7 +36,7 @@ impl Queue {
         let slot = &self.slots[index as usize];
         let method = &pair.methods[chosen];
         let single = slot.nranges <= 1 || is_large(range.length) || self.polls();
-        if !single && method.large >= method.lanes.limit() {
+        if !single && method.large >= method.lanes.limit(kind == XCOPY_KIND_FILE) {
             self.put_back(index, step.start, step.start.position + step.bytes, false);
             return Tried::Blocked;
         }
@@ -416,14 +416,23 @@ pub(super) fn ranges_on_pool(
     answer_of(&done, XCOPY_METHOD_READ_WRITE)
 }
 
+/// One range between two kernel fds, for the pool.
+pub(super) struct PoolCopy {
+    pub copy: RingCopy,
+    /// XCOPY_KIND_ of the destination.
+    pub kind: u32,
+    pub keep_holes: bool,
+    /// Bytes of the source behind these that the request copies next.
+    pub ahead: u64,
+}
+
 pub(super) fn copy_on_pool(
     context: &Arc<Context>,
     movers: &Movers,
-    copy: &RingCopy,
-    kind: u32,
-    keep_holes: bool,
+    job: &PoolCopy,
     stop: &AtomicBool,
 ) -> Answer {
+    let copy = &job.copy;
     let (mut buffer, size) = match pool_buffer(context, copy.length) {
         Ok(taken) => taken,
         Err(answer) => return answer,
@@ -436,9 +445,10 @@ pub(super) fn copy_on_pool(
         src_offset: copy.src_offset,
         dst_offset: copy.dst_offset,
         length: copy.length,
-        keep_holes: looks_for_holes(copy.src, keep_holes),
+        ahead: job.ahead,
+        keep_holes: looks_for_holes(copy.src, job.keep_holes),
         buffer: &mut buffer[..size],
-        dst_is_file: kind == XCOPY_KIND_FILE,
+        dst_is_file: job.kind == XCOPY_KIND_FILE,
         by_kernel: way.as_ref().is_some_and(|way| way.by_kernel),
         stop,
     });

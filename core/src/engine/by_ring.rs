@@ -3,11 +3,13 @@
 //!
 //! Measured on ext4, tmpfs and loop disks. Through the page cache, one or two
 //! threads that each copy through a buffer as small as a core's cache are the
-//! quickest (`Lanes` finds out), and more only wait for the file's lock. Where the bytes have to reach the
-//! disk anyway, operations past the page cache take a third of the processor's
-//! time, and the ring needs no thread for them. A queue that is pinned to its
-//! thread polls, and a context without a pool has no choice: both take the ring.
+//! quickest (`Lanes`), and more only wait for the file's lock. Where the bytes have
+//! to reach the disk anyway, operations past the page cache take a third of the
+//! processor's time, and the ring needs no thread for them. A queue that is pinned
+//! to its thread polls, and a context without a pool has no choice: both take the
+//! ring.
 
+use super::by_host::{PoolCopy, copy_on_pool};
 use super::clock::precise_ns;
 use super::devices::{Device, Origin};
 use super::dispatch::Tried;
@@ -107,7 +109,9 @@ impl Queue {
         let (pair, flags) = (&self.pairs[slot.pair as usize], slot.flags);
         let keep_holes = flags & XCOPY_REQ_KEEP_HOLES != 0;
         let large = is_large(copy.length);
-        let lanes = pair.methods.get(chosen).map(|m| (m.large, m.lanes.limit()));
+        let into_file = kind == XCOPY_KIND_FILE;
+        let lanes = pair.methods.get(chosen);
+        let lanes = lanes.map(|m| (m.large, m.lanes.limit(into_file)));
         let (at_once, limit) = lanes.filter(|_| large).unwrap_or((0, 1));
         let (by_ring, copy) = match at_once < LARGE_AT_ONCE {
             true => self.way_of(pair, flags, copy, kind),
@@ -119,9 +123,15 @@ impl Queue {
         }
         let Some(cell_index) = self.free_cells.last().copied().filter(|_| by_ring) else {
             let (context, movers) = (self.context.clone(), pair.ring.movers.clone());
-            let work = move |stop: &AtomicBool| {
-                super::by_host::copy_on_pool(&context, &movers, &copy, kind, keep_holes, stop)
+            let single = slot.nranges <= 1;
+            let behind = slot.total - (step.start.position + step.bytes);
+            let job = PoolCopy {
+                copy,
+                kind,
+                keep_holes,
+                ahead: if single { behind.min(copy.length) } else { 0 },
             };
+            let work = move |stop: &AtomicBool| copy_on_pool(&context, &movers, &job, stop);
             self.count_large(index, chosen, large);
             return self.send_to_pool(index, chosen, step, Purpose::Host, work);
         };

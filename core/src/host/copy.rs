@@ -1,10 +1,11 @@
 //! Copies a range through host memory.
 
-use super::{Outcome, Side, errno, in_file_space, read_full, write_full, zero::zero};
+use super::pieces::{Piece, Pieces};
+use super::zero::{file_size, zero};
+use super::{Outcome, Side, errno, in_file_space, read_full, write_full};
 use crate::device::cached_pages;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use xcopy_abi::{XCOPY_KIND_DISK, XCOPY_KIND_FILE};
 
 /// One contiguous copy.
@@ -19,6 +20,8 @@ pub struct CopyJob<'a> {
     pub dst_offset: u64,
     /// Bytes.
     pub length: u64,
+    /// Bytes of the source behind these that are likely to be copied next.
+    pub ahead: u64,
     /// Holes of the source become holes, or cheap zeroes, of the destination.
     pub keep_holes: bool,
     /// Its length is the size of one chunk.
@@ -33,9 +36,6 @@ pub struct CopyJob<'a> {
 
 /// Bytes of one move inside the kernel at most, so that a stop is seen.
 const MOVE_BYTES: u64 = 4 << 20;
-
-/// Islands of data that are asked for at once.
-const ISLANDS_AHEAD: u32 = 64;
 
 /// Has the kernel begin to read a range.
 pub(super) fn ask_for(fd: RawFd, offset: u64, length: u64) {
@@ -60,22 +60,30 @@ pub fn copy(mut job: CopyJob) -> Outcome {
         done.error = Some((libc::EFBIG, Side::Write));
         return done;
     }
-    if job.keep_holes {
-        job.ask_ahead();
+    if !job.keep_holes {
+        job.data(job.length, &mut done);
+        return done;
     }
-    while done.prefix < job.length && done.error.is_none() {
-        let left = job.length - done.prefix;
-        let piece = if job.keep_holes {
-            next_piece(job.src, job.src_offset + done.prefix, left)
-        } else {
-            Piece::Data(left)
-        };
-        let end = done.prefix
-            + match piece {
-                Piece::Data(length) | Piece::Hole(length) => length,
-            };
+    let mut pieces = Pieces::new(job.src, job.src_offset, job.length);
+    job.ask_ahead(&mut pieces);
+    let mut beyond = 0;
+    while done.error.is_none()
+        && let Some(piece) = pieces.next()
+    {
+        let begun = done.prefix;
+        let (Piece::Data(length) | Piece::Hole(length)) = piece;
+        let end = begun + length;
         match piece {
-            Piece::Data(_) => job.data(end, &mut done),
+            Piece::Data(_) => {
+                job.data(end, &mut done);
+                if done.prefix > begun {
+                    beyond = 0;
+                }
+            }
+            Piece::Hole(_) if job.ends_before(begun) => {
+                done.add_zeroed(length);
+                beyond = length;
+            }
             Piece::Hole(_) => job.hole(end, &mut done),
         }
         // Short without an error: the stop flag.
@@ -83,30 +91,38 @@ pub fn copy(mut job: CopyJob) -> Outcome {
             break;
         }
     }
+    job.grow(beyond, &mut done);
     done
 }
 
 impl CopyJob<'_> {
-    /// Has the kernel begin to read all islands of data at once, if the first is
-    /// not in the page cache: it reads nothing ahead beyond a hole, so that the
-    /// disk would be waited for island by island.
-    fn ask_ahead(&self) {
-        let (mut at, mut islands) = (0, 0);
-        while at < self.length && islands < ISLANDS_AHEAD {
-            let start = self.src_offset + at;
-            let length = match next_piece(self.src, start, self.length - at) {
-                Piece::Hole(length) => {
-                    at += length;
-                    continue;
+    /// Has the kernel begin to read the islands of data: it reads nothing ahead
+    /// beyond a hole, so that the disk would be waited for island by island.
+    fn ask_ahead(&self, pieces: &mut Pieces) {
+        let without_holes = Some(Piece::Data(self.length));
+        if pieces.known().next() == without_holes {
+            return;
+        }
+        self.ask_for_islands(self.src_offset, pieces);
+        let next = self.src_offset + self.length;
+        if self.ahead > 0 && in_file_space(next, self.ahead) {
+            self.ask_for_islands(next, &mut Pieces::new(self.src, next, self.ahead));
+        }
+    }
+
+    /// Asks for all islands, from `start` on, if the first is not in the page cache.
+    fn ask_for_islands(&self, mut start: u64, pieces: &mut Pieces) {
+        let mut is_first = true;
+        for piece in pieces.known() {
+            let (Piece::Data(length) | Piece::Hole(length)) = piece;
+            if let Piece::Data(_) = piece {
+                if is_first && cached_pages(self.src, start, length) != Some(0) {
+                    return;
                 }
-                Piece::Data(length) => length,
-            };
-            let is_cold = || cached_pages(self.src, start, length) == Some(0);
-            if length == self.length || (islands == 0 && !is_cold()) {
-                return;
+                ask_for(self.src, start, length);
+                is_first = false;
             }
-            ask_for(self.src, start, length);
-            (at, islands) = (at + length, islands + 1);
+            start += length;
         }
     }
 
@@ -159,6 +175,31 @@ impl CopyJob<'_> {
         }
     }
 
+    /// Whether the destination is a file that ends before byte `at` of the copy:
+    /// what is written behind leaves a hole there by itself.
+    fn ends_before(&self, at: u64) -> bool {
+        self.dst_is_file && file_size(self.dst).is_ok_and(|size| size <= self.dst_offset + at)
+    }
+
+    /// Makes a file as long as the last `bytes` that were left to a write which did
+    /// not come.
+    fn grow(&self, bytes: u64, done: &mut Outcome) {
+        if bytes == 0 {
+            return;
+        }
+        let at = self.dst_offset + done.prefix - bytes;
+        let part = zero(
+            self.dst,
+            XCOPY_KIND_FILE,
+            at,
+            bytes,
+            &AtomicBool::new(false),
+        );
+        let missing = bytes - part.prefix;
+        (done.prefix, done.zeroed) = (done.prefix - missing, done.zeroed - missing);
+        done.error = done.error.or(part.error);
+    }
+
     /// Makes zeroes from `done.prefix` up to `end`.
     fn hole(&mut self, end: u64, done: &mut Outcome) {
         let kind = if self.dst_is_file {
@@ -171,44 +212,4 @@ impl CopyJob<'_> {
         done.add_zeroed(part.prefix);
         done.error = part.error;
     }
-}
-
-/// The next run of a source, in bytes.
-enum Piece {
-    Data(u64),
-    Hole(u64),
-}
-
-/// What starts at `at`, at most `left` bytes of it. Data where the file system
-/// cannot tell, and beyond the end, so that the read finds it.
-fn next_piece(fd: RawFd, at: u64, left: u64) -> Piece {
-    // The file position is shared with every duplicate of the fd, the caller's
-    // too, so it is put back. The lock keeps two searches from each putting
-    // back the other's position.
-    static POSITION: Mutex<()> = Mutex::new(());
-    let _guard = POSITION.lock().unwrap_or_else(PoisonError::into_inner);
-    let Ok(position) = seek(fd, 0, libc::SEEK_CUR) else {
-        return Piece::Data(left);
-    };
-    let piece = match seek(fd, at, libc::SEEK_DATA) {
-        Ok(data) if data > at => Piece::Hole((data - at).min(left)),
-        Ok(_) => match seek(fd, at, libc::SEEK_HOLE) {
-            Ok(hole) if hole > at => Piece::Data((hole - at).min(left)),
-            _ => Piece::Data(left),
-        },
-        // No data from here to the end.
-        Err(libc::ENXIO) => match seek(fd, 0, libc::SEEK_END) {
-            Ok(size) if size > at => Piece::Hole((size - at).min(left)),
-            _ => Piece::Data(left),
-        },
-        Err(_) => Piece::Data(left),
-    };
-    let _ = seek(fd, position, libc::SEEK_SET);
-    piece
-}
-
-fn seek(fd: RawFd, to: u64, whence: i32) -> Result<u64, i32> {
-    // SAFETY: takes numbers only; a bad fd or place is an error.
-    let at = unsafe { libc::lseek64(fd, to as i64, whence) };
-    u64::try_from(at).map_err(|_| super::errno())
 }

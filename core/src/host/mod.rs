@@ -7,6 +7,7 @@ mod buffer;
 mod copy;
 mod lanes;
 mod mover;
+mod pieces;
 mod ranges;
 mod ring;
 mod ring_chunks;

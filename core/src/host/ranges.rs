@@ -84,6 +84,7 @@ impl RangesJob<'_> {
             src_offset: range.src_offset,
             dst_offset: range.dst_offset,
             length: range.length,
+            ahead: 0,
             keep_holes: self.keep_holes,
             buffer: self.buffer,
             dst_is_file: self.dst_is_file,

@@ -40,6 +40,7 @@ fn job<'a>(
         src_offset,
         dst_offset,
         length,
+        ahead: 0,
         keep_holes: false,
         buffer,
         dst_is_file: true,
@@ -182,6 +183,56 @@ fn keeps_holes_and_the_callers_position() {
         (out.prefix, out.error),
         (MIB, Some((libc::EIO, Side::Read)))
     );
+}
+
+/// Whatever the destination was, it reads as the source afterwards, and a failure
+/// leaves it as long as is said to be done.
+#[test]
+fn holes_over_every_kind_of_destination() {
+    const KIB: u64 = 1024;
+    const SIZE: u64 = 2048 * KIB;
+    let src = file(SIZE);
+    for at in [64 * KIB, 700 * KIB + 5, 1600 * KIB] {
+        src.write_all_at(&stamp(1, at, 65_536), at).unwrap();
+    }
+    let before: [fn(&File); 5] = [
+        |_| {},
+        |dst| dst.write_all_at(&stamp(2, 0, 900_001), 0).unwrap(),
+        |dst| dst.write_all_at(&stamp(2, 0, 3 << 20), 0).unwrap(),
+        |dst| dst.set_len(3 << 20).unwrap(),
+        // Dirty pages over a hole, and a block beyond the end.
+        |dst| dst.write_all_at(&stamp(2, 0, 9), 1500 * KIB).unwrap(),
+    ];
+    for (case, before) in before.iter().enumerate() {
+        for (from, to, length) in [
+            (0, 0, SIZE),
+            (10, 4096, SIZE - 10),
+            (0, 100 * KIB, 660 * KIB),
+        ] {
+            let dst = file(0);
+            before(&dst);
+            let mut expected = contents(&dst);
+            let mut buffer = vec![0; 64 * KIB as usize];
+            let mut holes = job(&src, &dst, (from, to, length), &mut buffer, &RUN);
+            (holes.keep_holes, holes.ahead) = (true, length);
+            let out = copy(holes);
+            assert_eq!((out.prefix, out.error), (length, None));
+            assert_eq!(out.copied + out.zeroed, length);
+            let end = (to + length) as usize;
+            expected.resize(expected.len().max(end), 0);
+            let source = &contents(&src)[from as usize..(from + length) as usize];
+            expected[to as usize..end].copy_from_slice(source);
+            assert_eq!(contents(&dst), expected, "{case} {from} {to} {length}");
+        }
+    }
+    // Nothing can be written: the hole that was passed over is not done.
+    let dst = tempfile::NamedTempFile::new().unwrap();
+    let (dst, mut buffer) = (File::open(dst.path()).unwrap(), vec![0; 4096]);
+    let mut refused = job(&src, &dst, (0, 0, SIZE), &mut buffer, &RUN);
+    refused.keep_holes = true;
+    let out = copy(refused);
+    assert_eq!((out.prefix, out.copied, out.zeroed), (0, 0, 0));
+    assert!(matches!(out.error, Some((libc::EBADF, Side::Write))));
 }
 
 #[test]

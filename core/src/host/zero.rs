@@ -1,5 +1,6 @@
 //! Makes a range read as zeroes, by the cheapest way that the destination has.
 
+use super::pieces::is_hole;
 use super::{Outcome, Side, errno, in_file_space, write_full};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -90,7 +91,10 @@ fn run(way: Way, fd: RawFd, offset: u64, length: u64) -> Result<(), i32> {
     use libc::{FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE};
     match way {
         Way::FileHole => {
-            grow(fd, offset + length)?;
+            let is_long_enough = grow(fd, offset + length)?;
+            if is_long_enough && is_hole(fd, offset, length) {
+                return Ok(());
+            }
             fallocate(
                 fd,
                 FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
@@ -123,20 +127,25 @@ fn run(way: Way, fd: RawFd, offset: u64, length: u64) -> Result<(), i32> {
 
 /// Makes a file at least `size` long by its last byte, which is one to be
 /// zeroed. ftruncate would cut off what another thread wrote further out
-/// between the look at the size and the call.
-fn grow(fd: RawFd, size: u64) -> Result<(), i32> {
-    // SAFETY: an all-zero stat is valid, and fstat only writes to it.
-    let mut stat: libc::stat64 = unsafe { std::mem::zeroed() };
-    // SAFETY: as above; a bad fd is an error.
-    if unsafe { libc::fstat64(fd, &mut stat) } != 0 {
-        return Err(errno());
-    }
-    if stat.st_size as u64 >= size {
-        return Ok(());
+/// between the look at the size and the call. True if it was before.
+fn grow(fd: RawFd, size: u64) -> Result<bool, i32> {
+    if file_size(fd)? >= size {
+        return Ok(true);
     }
     match write_full(fd, &ZEROES.0[..1], size - 1) {
         (_, Some(error)) => Err(error),
-        _ => Ok(()),
+        _ => Ok(false),
+    }
+}
+
+/// Bytes of a file.
+pub fn file_size(fd: RawFd) -> Result<u64, i32> {
+    // SAFETY: an all-zero stat is valid, and fstat only writes to it.
+    let mut stat: libc::stat64 = unsafe { std::mem::zeroed() };
+    // SAFETY: as above; a bad fd is an error.
+    match unsafe { libc::fstat64(fd, &mut stat) } {
+        0 => Ok(stat.st_size as u64),
+        _ => Err(errno()),
     }
 }
 

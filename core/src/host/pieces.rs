@@ -1,0 +1,153 @@
+//! Where a file has data and where holes.
+
+use super::errno;
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Pieces that are looked for at once.
+const AHEAD: usize = 64;
+
+/// A run of a file, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Data, as far as is known.
+    Data(u64),
+    /// Reads as zeroes and holds no block.
+    Hole(u64),
+}
+
+/// The pieces of a range, a few found at a time. What its source becomes
+/// meanwhile is nobody's promise.
+pub struct Pieces {
+    fd: RawFd,
+    at: u64,
+    end: u64,
+    found: VecDeque<Piece>,
+}
+
+impl Pieces {
+    /// Those of `length` bytes from `at` on.
+    pub fn new(fd: RawFd, at: u64, length: u64) -> Pieces {
+        Pieces {
+            fd,
+            at,
+            end: at.saturating_add(length),
+            found: VecDeque::new(),
+        }
+    }
+
+    /// What was found and not taken yet, after a search if there is nothing.
+    pub fn known(&mut self) -> impl Iterator<Item = Piece> {
+        if self.found.is_empty() && self.at < self.end {
+            self.search();
+        }
+        self.found.iter().copied()
+    }
+
+    fn search(&mut self) {
+        let Some(search) = Search::begin(self.fd) else {
+            self.push(Piece::Data(self.end - self.at));
+            return;
+        };
+        let mut is_data = false;
+        while self.at < self.end && self.found.len() < AHEAD {
+            let left = self.end - self.at;
+            let piece = match is_data {
+                true => search.data(self.at, left),
+                false => search.hole(self.at, left),
+            };
+            match piece {
+                Some(piece) => self.push(piece),
+                // The other kind follows at once, or nothing can be told: data.
+                None if is_data => self.push(Piece::Data(left)),
+                None => {}
+            }
+            is_data = !is_data;
+        }
+    }
+
+    fn push(&mut self, piece: Piece) {
+        let (Piece::Data(length) | Piece::Hole(length)) = piece;
+        self.at += length;
+        self.found.push_back(piece);
+    }
+}
+
+impl Iterator for Pieces {
+    type Item = Piece;
+
+    fn next(&mut self) -> Option<Piece> {
+        self.known().next()?;
+        self.found.pop_front()
+    }
+}
+
+/// Whether `length` bytes from `at` on hold no data; false where that cannot be told.
+pub fn is_hole(fd: RawFd, at: u64, length: u64) -> bool {
+    let Some(search) = Search::begin(fd) else {
+        return false;
+    };
+    match search.seek(at, libc::SEEK_DATA) {
+        Ok(data) => data >= at.saturating_add(length),
+        Err(error) => error == libc::ENXIO,
+    }
+}
+
+/// The file position is shared with every duplicate of the fd, the caller's too,
+/// so it is put back. The lock keeps two searches from each putting back the
+/// other's position.
+struct Search {
+    fd: RawFd,
+    position: u64,
+    _guard: MutexGuard<'static, ()>,
+}
+
+impl Search {
+    fn begin(fd: RawFd) -> Option<Search> {
+        static POSITION: Mutex<()> = Mutex::new(());
+        let guard = POSITION.lock().unwrap_or_else(PoisonError::into_inner);
+        let position = seek(fd, 0, libc::SEEK_CUR).ok()?;
+        Some(Search {
+            fd,
+            position,
+            _guard: guard,
+        })
+    }
+
+    /// The data that starts at `at`, at most `left` bytes of it.
+    fn data(&self, at: u64, left: u64) -> Option<Piece> {
+        match self.seek(at, libc::SEEK_HOLE) {
+            Ok(hole) if hole > at => Some(Piece::Data((hole - at).min(left))),
+            _ => None,
+        }
+    }
+
+    /// The hole that starts at `at`, at most `left` bytes of it. None beyond the
+    /// end, so that the read finds it.
+    fn hole(&self, at: u64, left: u64) -> Option<Piece> {
+        let end = match self.seek(at, libc::SEEK_DATA) {
+            Ok(data) => data,
+            // No data from here to the end.
+            Err(libc::ENXIO) => self.seek(0, libc::SEEK_END).ok()?,
+            Err(_) => return None,
+        };
+        (end > at).then(|| Piece::Hole((end - at).min(left)))
+    }
+
+    fn seek(&self, to: u64, whence: i32) -> Result<u64, i32> {
+        seek(self.fd, to, whence)
+    }
+}
+
+fn seek(fd: RawFd, to: u64, whence: i32) -> Result<u64, i32> {
+    // SAFETY: takes numbers only; a bad fd or place is an error.
+    let at = unsafe { libc::lseek64(fd, to as i64, whence) };
+    u64::try_from(at).map_err(|_| errno())
+}
+
+impl Drop for Search {
+    fn drop(&mut self) {
+        let _ = self.seek(self.position, libc::SEEK_SET);
+    }
+}
