@@ -90,3 +90,28 @@ pub struct PairCount {
     /// How many.
     pub in_flight: AtomicU32,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::SlotFace;
+
+    /// A request is counted once: by its face on the straight way, else by its pair.
+    #[test]
+    fn tells_straight_requests_of_a_device() {
+        let face = SlotFace::new();
+        assert!(!face.is_straight_of(0) && !face.is_straight_of(7));
+        for _ in 0..2 {
+            face.open(1, 7 | 9 << 32, 4096);
+            assert!(face.is_straight_of(7) && face.is_straight_of(9));
+            assert!(!face.is_straight_of(8));
+            face.close();
+            assert!(!face.is_straight_of(7) && !face.is_straight_of(9));
+        }
+        face.open(2, 7 | 9 << 32, 4096);
+        face.set_counted();
+        assert!(!face.is_straight_of(7) && !face.is_straight_of(9));
+        face.close_and_reset();
+        face.open(3, 7, 4096);
+        assert!(face.is_straight_of(7), "the mark went with its request");
+    }
+}
