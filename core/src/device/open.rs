@@ -23,7 +23,8 @@ pub struct KernelDevice {
     identity: Identity,
     /// The block device itself, or the disk behind a character node.
     node: Option<BlockNode>,
-    /// The disk behind a character node, opened for its page cache.
+    /// The disk behind a character node, opened as the node is where that may be,
+    /// else for reading.
     disk: OnceLock<Option<OwnedFd>>,
     /// The same again with O_DIRECT.
     direct: OnceLock<Option<OwnedFd>>,
@@ -159,18 +160,18 @@ impl KernelDevice {
     /// asked for, which may block.
     pub fn direct_fd(&self) -> Option<RawFd> {
         let open = || {
-            let usable = !self.name.is_empty()
-                && self.facts.kind != XCOPY_KIND_CHAR
-                && facts::is_well_known(self.fd());
-            // SAFETY: F_GETFL takes and gives numbers only.
-            let mode = unsafe { libc::fcntl(self.fd(), libc::F_GETFL) };
-            if !usable || mode < 0 {
+            let base = match self.facts.kind {
+                XCOPY_KIND_CHAR => self.disk()?,
+                _ => &self.fd,
+            };
+            let usable = !self.name.is_empty() && facts::is_well_known(base.as_raw_fd());
+            if !usable {
                 return None;
             }
-            let how = mode & libc::O_ACCMODE | libc::O_DIRECT | libc::O_CLOEXEC | libc::O_NOCTTY;
-            let fd = open_file(&link_to(&self.fd), how).ok()?;
+            let how = access(base)? | libc::O_DIRECT | libc::O_CLOEXEC | libc::O_NOCTTY;
+            let fd = open_file(&link_to(base), how).ok()?;
             let name = self.name.to_string_lossy();
-            let one = facts::stat(self.fd(), &name).ok()?;
+            let one = facts::stat(base.as_raw_fd(), &name).ok()?;
             let other = facts::stat(fd.as_raw_fd(), &name).ok()?;
             let same = (one.st_dev, one.st_ino, one.st_rdev)
                 == (other.st_dev, other.st_ino, other.st_rdev);
@@ -186,15 +187,40 @@ impl KernelDevice {
     /// behind a character node, opened when first asked for. `None` if that
     /// cannot be opened. A partition and its disk have a cache each.
     pub fn cache_fd(&self) -> Option<RawFd> {
-        if self.facts.kind != XCOPY_KIND_CHAR {
-            return Some(self.fd());
+        match self.facts.kind {
+            XCOPY_KIND_CHAR => self.disk().map(AsRawFd::as_raw_fd),
+            _ => Some(self.fd()),
         }
+    }
+
+    /// The disk behind a character node, for the host's reads and writes, which
+    /// the node itself does not take. `None` if it cannot be opened so.
+    pub fn disk_fd(&self) -> Option<RawFd> {
+        let disk = self.disk()?;
+        let writes = self.flags & XCOPY_OPEN_WRITE != 0;
+        (!writes || access(disk)? != libc::O_RDONLY).then(|| disk.as_raw_fd())
+    }
+
+    fn disk(&self) -> Option<&OwnedFd> {
         let open = || {
             let node = self.node.as_ref()?;
-            open_node(node, libc::O_RDONLY).ok()
+            let how = match self.flags & XCOPY_OPEN_WRITE {
+                0 => libc::O_RDONLY,
+                _ => libc::O_RDWR,
+            };
+            open_node(node, how)
+                .or_else(|_| open_node(node, libc::O_RDONLY))
+                .ok()
         };
-        self.disk.get_or_init(open).as_ref().map(AsRawFd::as_raw_fd)
+        self.disk.get_or_init(open).as_ref()
     }
+}
+
+/// The access mode of an fd.
+fn access(fd: &OwnedFd) -> Option<i32> {
+    // SAFETY: F_GETFL takes and gives numbers only.
+    let mode = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) };
+    (mode >= 0).then_some(mode & libc::O_ACCMODE)
 }
 
 fn check_flags(flags: u32, name: &str) -> Result<()> {

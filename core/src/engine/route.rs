@@ -5,6 +5,7 @@ use super::clock::coarse_ns;
 use super::context::Context;
 use super::devices::{Attachment, Device, Origin, PluginHandle, text_of};
 use super::reasons;
+use crate::device::KernelDevice;
 use crate::error::Result;
 use crate::plugin::Plugin;
 use std::sync::Arc;
@@ -316,7 +317,7 @@ fn endpoint(context: &Context, device: Option<&Arc<Device>>) -> Result<Endpoint>
                 "create the context with pool_threads above 0".into(),
             )
         } else if device.kind == XCOPY_KIND_CHAR {
-            char_endpoint(context, device)?
+            char_endpoint(context, device, kernel)?
         } else {
             // Opened here, where it may block, for those who ask later.
             kernel.direct_fd();
@@ -343,28 +344,47 @@ fn endpoint(context: &Context, device: Option<&Arc<Device>>) -> Result<Endpoint>
     }
 }
 
-/// A character node takes commands only: those of a plugin that opens it and at
-/// least flushes it.
-fn char_endpoint(context: &Context, device: &Arc<Device>) -> Result<Endpoint> {
-    const HOST: u32 = XCOPY_CAN_READ | XCOPY_CAN_WRITE | XCOPY_CAN_FLUSH;
+/// A character node takes commands only: the host reads and writes by a plugin that
+/// offers that, or by the disk behind the node. Where there is neither, a plugin may
+/// still flush it.
+fn char_endpoint(
+    context: &Context,
+    device: &Arc<Device>,
+    kernel: &KernelDevice,
+) -> Result<Endpoint> {
+    const HOST: u32 = XCOPY_CAN_READ | XCOPY_CAN_WRITE;
+    let mut flushes = None;
     for plugin in context.registry.plugins() {
         let (model, table) = (plugin.model(), plugin.table());
         if table.flags & XCOPY_PLUGIN_KERNEL == 0
-            || table.commands & HOST == 0
+            || table.commands & (HOST | XCOPY_CAN_FLUSH) == 0
             || model == XCOPY_MODEL_AFFINE
         {
             continue;
         }
         let attachment = device.attach(&plugin)?;
-        if attachment.handle.is_ok() {
+        if attachment.handle.is_err() {
+            continue;
+        }
+        if table.commands & HOST != 0 {
             return Ok(plugin_endpoint(attachment));
         }
+        flushes.get_or_insert(attachment);
     }
-    Ok(Endpoint::None(
-        XCOPY_REASON_WRONG_DEVICE,
-        "a character node takes commands, not reads and writes: open the block node".into(),
+    if let Some(fd) = kernel.disk_fd() {
+        kernel.direct_fd();
+        let kind = XCOPY_KIND_DISK;
+        return Ok(Endpoint::Kernel { fd, kind });
+    }
+    Ok(flushes.map_or_else(
+        || Endpoint::None(XCOPY_REASON_WRONG_DEVICE, NO_DISK.into()),
+        plugin_endpoint,
     ))
 }
+
+/// Why the host cannot copy a character node.
+const NO_DISK: &str = "a character node takes commands, not reads and writes, and the disk behind \
+                       it (/dev/nvmeXnY of /dev/ngXnY) cannot be opened: give this user that node";
 
 /// The host's end at a plugin's device.
 pub fn plugin_endpoint(attachment: Attachment) -> Endpoint {
@@ -414,11 +434,14 @@ pub fn host_method(src: &Endpoint, dst: &Endpoint) -> RouteMethod {
             Endpoint::Plugin { plugin, .. } if !serves_host(plugin, is_src) => {
                 method.usable = false;
                 method.reason = XCOPY_REASON_NOT_SUPPORTED;
-                method.text = format!(
-                    "plugin {} offers no {} to the host",
-                    plugin.name(),
-                    if is_src { "READ" } else { "WRITE" }
-                );
+                method.text = match plugin.table().flags & XCOPY_PLUGIN_KERNEL {
+                    0 => format!(
+                        "plugin {} offers no {} to the host",
+                        plugin.name(),
+                        if is_src { "READ" } else { "WRITE" }
+                    ),
+                    _ => NO_DISK.into(),
+                };
             }
             Endpoint::Plugin { props, .. } => {
                 let block = props.block_size.max(1);
