@@ -194,7 +194,10 @@ struct xcopy_plugin;
 /* The method failed before on this pair and is not tried again for a while. */
 #define XCOPY_REASON_FAILED_BEFORE 11
 
-/* Measured or known to be slower than what was used. */
+/*
+ * Measured or known to be slower than what was used: not used, or for a part only,
+ * as much as it took to find out.
+ */
 #define XCOPY_REASON_SLOWER 12
 
 /* The stack of devices (device-mapper, md, loop) cannot be resolved to one disk. */

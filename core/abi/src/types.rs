@@ -118,7 +118,8 @@ pub const XCOPY_REASON_LIMITS: u16 = 9;
 pub const XCOPY_REASON_FAILED: u16 = 10;
 /// The method failed before on this pair and is not tried again for a while.
 pub const XCOPY_REASON_FAILED_BEFORE: u16 = 11;
-/// Measured or known to be slower than what was used.
+/// Measured or known to be slower than what was used: not used, or for a part only,
+/// as much as it took to find out.
 pub const XCOPY_REASON_SLOWER: u16 = 12;
 /// The stack of devices (device-mapper, md, loop) cannot be resolved to one disk.
 pub const XCOPY_REASON_STACKED: u16 = 13;

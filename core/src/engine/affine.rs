@@ -304,8 +304,6 @@ impl Queue {
                 dst,
             })
             .collect();
-        self.context
-            .remember_affine(self.pairs[index as usize].key, verdicts.clone());
         self.bind(index, &verdicts);
     }
 

@@ -214,13 +214,13 @@ impl Queue {
         );
         if affine_end(&self.pairs[index as usize]) {
             verdicts.retain(|m| m.plugin.is_some());
-            verdicts.extend(affine.iter().cloned());
-            if let (Some(_), Some(_)) = (
-                &self.pairs[index as usize].src,
-                &self.pairs[index as usize].dst,
-            ) {
-                verdicts.push(route::host_method(&src_end, &dst_end));
+            let mut judged = affine.to_vec();
+            let pair = &self.pairs[index as usize];
+            if let (Some(_), Some(_)) = (&pair.src, &pair.dst) {
+                judged.push(route::host_method(&src_end, &dst_end));
             }
+            self.context.remember_affine(pair.key, judged.clone());
+            verdicts.append(&mut judged);
             route::sort(&mut verdicts);
         }
         let pair = &mut self.pairs[index as usize];

@@ -5,6 +5,8 @@ use super::context::{Context, PairKey};
 use super::devices::{Device, changed};
 use super::route::{self, Route, RouteMethod};
 use crate::error::{Error, Result};
+use crate::plan::leader;
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use xcopy_abi::*;
@@ -116,8 +118,37 @@ impl Context {
                 );
             }
         }
-        route::sort(&mut methods);
+        // What is only taken by name, or only with a flag, is not what is taken first.
+        methods.sort_by_key(|m| {
+            let asked_for = m.flags & (XCOPY_METHOD_BY_NAME | XCOPY_METHOD_NEEDS_FEATURE) != 0;
+            (!m.usable, asked_for, Reverse(m.worth))
+        });
+        if self.prefers_host(&source, &destination, &methods)
+            && let Some(host) = methods.iter().position(is_host)
+        {
+            methods[..=host].rotate_right(1);
+        }
         let generation = route.generations.0.wrapping_add(route.generations.1);
         Ok((methods, generation))
     }
+
+    /// Whether the host's own method was measured to be quicker than the offload that
+    /// comes first, which between devices decides (`Queue::by_contest`).
+    fn prefers_host(&self, src: &Device, dst: &Device, methods: &[RouteMethod]) -> bool {
+        let now = super::clock::coarse_ns();
+        let rate = |method: &RouteMethod| {
+            let (src, dst) = (src.identity().storage, dst.identity().storage);
+            self.memory.of(src, dst, method.id).rate(now)
+        };
+        let is_file = |device: &Device| device.kind == XCOPY_KIND_FILE;
+        let host = methods.iter().find(|m| is_host(m) && m.usable);
+        let (Some(first), Some(host)) = (methods.first(), host) else {
+            return false;
+        };
+        first.offloads() && !is_file(src) && !is_file(dst) && leader([rate(first), rate(host)]) == 1
+    }
+}
+
+fn is_host(method: &RouteMethod) -> bool {
+    method.id == XCOPY_METHOD_READ_WRITE && method.plugin.is_none()
 }

@@ -179,7 +179,12 @@ impl Queue {
         if slot.reason == 0
             && let Some(method) = pair.methods.iter().find(|m| m.id == totals.method)
         {
-            self.slots[index as usize].reason = self.why_not_better(index, pair, method);
+            let tried = || super::why::slower_of_two(&self.slots[index as usize], pair);
+            let reason = match self.why_not_better(index, pair, method) {
+                XCOPY_REASON_NONE if tried().is_some() => XCOPY_REASON_SLOWER,
+                reason => reason,
+            };
+            self.slots[index as usize].reason = reason;
         }
         let report = self.slots[index as usize].report();
         if !report.is_null() {

@@ -168,7 +168,26 @@ impl Queue {
             push(passed_over(id, XCOPY_REASON_NO_PLUGIN));
         }
         full.nfallbacks = at as u32;
+        if let Some(id) = slower_of_two(slot, pair)
+            && at < XCOPY_REPORT_FALLBACKS
+            && !full.fallbacks[..at].iter().any(|f| f.method == id)
+        {
+            full.fallbacks[at] = passed_over(id, XCOPY_REASON_SLOWER);
+            full.nfallbacks += 1;
+        }
     }
+}
+
+/// The method that moved a part of a request only to be measured against another.
+pub(super) fn slower_of_two(slot: &Slot, pair: &Pair) -> Option<u16> {
+    let extra = slot.extra.as_ref()?;
+    let contest = extra.contest.as_ref().filter(|c| c.is_mixed())?;
+    if contest.leader() == 0 {
+        return Some(pair.methods.get(pair.host?)?.id);
+    }
+    let moved = |id: u16| extra.shares.iter().any(|share| share.method == id);
+    let mut offloads = pair.methods.iter().filter(|m| m.offloads());
+    offloads.find(|m| moved(m.id)).map(|m| m.id)
 }
 
 /// The place of a method among those of a pair.

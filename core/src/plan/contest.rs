@@ -76,6 +76,8 @@ pub struct Contest {
     spent: u64,
     /// Nanoseconds that trials of the slower side cost.
     lost: u64,
+    /// Which sides sent something.
+    tried: [bool; 2],
 }
 
 impl Contest {
@@ -91,6 +93,7 @@ impl Contest {
             leading: false,
             spent: 0,
             lost: 0,
+            tried: [false; 2],
         };
         if known[0].is_some() && known[1].is_some() {
             contest.next = 2;
@@ -118,6 +121,12 @@ impl Contest {
             self.begun = Some((clock(), copied));
         }
         self.left = self.left.saturating_sub(bytes);
+        self.tried[self.side] = true;
+    }
+
+    /// Whether the request's bytes went both ways.
+    pub fn is_mixed(&self) -> bool {
+        self.tried == [true; 2]
     }
 
     /// Bytes that the slice may still send.

@@ -124,6 +124,8 @@ pub struct Setup {
     pub queue_create: i32,
     /// XCOPY_REASON_ of both methods' refusal; 0 is usable.
     pub refuse: [u16; 2],
+    /// XCOPY_VERDICT_ flags of both methods.
+    pub flags: [u32; 2],
     /// Seconds that a refusal holds.
     pub ttl_s: u16,
     /// Limits of both methods.

@@ -133,6 +133,22 @@ fn a_method_for_other_devices_tells_least() {
 }
 
 #[test]
+fn a_query_begins_with_what_is_taken() {
+    let (slower, feature) = (XCOPY_VERDICT_BY_NAME, XCOPY_VERDICT_NEEDS_FEATURE);
+    for model in MODELS {
+        for flags in [[0, 0], [slower, 0], [0, slower], [feature, slower]] {
+            let mut f = Fixture::new(model);
+            f.script.set_up(|s| s.flags = flags);
+            let taken = f.copy(range(0, 0, PIECE), |_| {}).done.method;
+            let listed: Vec<_> = f.rig.query(f.src, f.dst).iter().map(|m| m.method).collect();
+            assert_eq!(listed[0], taken, "{model:?} {flags:?} {listed:?}");
+            assert_eq!(listed.len(), 3, "{model:?} {listed:?}");
+            f.finish();
+        }
+    }
+}
+
+#[test]
 fn a_command_says_the_methods_place_in_the_table() {
     for model in MODELS {
         let mut f = Fixture::new(model);

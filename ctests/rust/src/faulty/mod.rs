@@ -326,6 +326,7 @@ unsafe extern "C" fn probe(
             verdict.limits = setup.limits;
             verdict.reason = setup.refuse[index % 2];
             verdict.usable = u32::from(verdict.reason == 0);
+            verdict.flags = setup.flags[index % 2];
             verdict.ttl_s = setup.ttl_s;
             if verdict.reason != 0 {
                 say(&mut verdict.text, "the script refuses it");
