@@ -156,7 +156,8 @@ int xcopy_plugin_info(const struct xcopy_context *context,
 /*
  * Opens a device: open and fstat, no probe. A block device opened for writing
  * is claimed (O_EXCL) by the first handle of the process, and refused if it is
- * mounted or claimed by somebody else.
+ * mounted or claimed by somebody else; so are the loop devices that are made of a
+ * file that is opened for writing, and the file with them.
  *
  * @param context The context.
  * @param name A path; or "plugin:spec", if a registered plugin of that name

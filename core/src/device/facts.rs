@@ -1,5 +1,6 @@
 //! What fstat, a few ioctls and sysfs say of an open fd.
 
+use super::backing::behind_loop;
 use super::identity::{BlockNode, Identity, Storage, Sysfs};
 use crate::error::{Error, Result};
 use std::os::fd::RawFd;
@@ -282,33 +283,4 @@ pub fn is_well_known(fd: RawFd) -> bool {
     // SAFETY: as above; a bad fd is an error.
     let asked = unsafe { libc::fstatfs64(fd, &raw mut system) };
     asked == 0 && KNOWN.contains(&(system.f_type as u32))
-}
-
-/// Major number of loop devices (Documentation/admin-guide/devices.txt).
-const LOOP_MAJOR: u32 = 7;
-const LOOP_GET_STATUS64: libc::c_ulong = 0x4c05;
-
-/// A loop device is its backing file, from an offset on: copies between the two
-/// overlap. So is a partition of one: the driver answers there too. None for every
-/// other disk, and for one that has no file.
-fn behind_loop(fd: RawFd, whole: (u32, u32), offset: u64) -> Option<Identity> {
-    // `struct loop_info64` of <linux/loop.h>: 232 bytes, in 64-bit words up to
-    // the size limit: device, inode, rdevice, offset.
-    let mut info = [0u64; 29];
-    if whole.0 != LOOP_MAJOR {
-        return None;
-    }
-    // SAFETY: the kernel writes one loop_info64, which `info` has room for.
-    if unsafe { libc::ioctl(fd, LOOP_GET_STATUS64 as _, info.as_mut_ptr()) } != 0 {
-        return None;
-    }
-    let [device, inode, backing, start, ..] = info;
-    // A loop over a disk stays a disk of its own.
-    (backing == 0 && inode != 0).then_some(Identity {
-        storage: Storage::File {
-            dev: device,
-            ino: inode,
-        },
-        offset: start.checked_add(offset)?,
-    })
 }

@@ -157,6 +157,18 @@ impl Sysfs {
         })
     }
 
+    /// The loop devices that have something behind them.
+    pub fn loops(&self) -> Vec<BlockNode> {
+        let all = self.0.join("block");
+        names(&all)
+            .into_iter()
+            .filter(|name| name.starts_with("loop"))
+            .map(|name| all.join(name))
+            .filter(|dir| dir.join("loop/backing_file").exists())
+            .filter_map(|dir| self.block(device_number(&dir.join("dev"))?))
+            .collect()
+    }
+
     /// The disk behind a character node of a storage driver (sg, bsg, ng), or
     /// what the node is instead.
     pub fn behind_char(&self, dev: (u32, u32)) -> Result<BlockNode, String> {

@@ -3,6 +3,7 @@
 
 mod coherence;
 
+mod backing;
 mod claims;
 mod facts;
 mod identity;

@@ -1,7 +1,12 @@
-//! Who else uses a block device: mounts, swap, and devices built on it.
+//! A block device by its node, and who else uses it: mounts, swap, and devices
+//! built on it.
 
 use super::identity::{BlockNode, names, parse_number, text};
+use super::{facts, open};
+use std::ffi::CString;
 use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -145,10 +150,28 @@ fn unescape(field: &[u8]) -> PathBuf {
 }
 
 /// The node of a block device under /dev, if its number is right.
-pub(super) fn dev_path(node: &BlockNode) -> Option<PathBuf> {
+fn dev_path(node: &BlockNode) -> Option<PathBuf> {
     let by_number = PathBuf::from(format!("/dev/block/{}:{}", node.dev.0, node.dev.1));
     let by_name = Path::new("/dev").join(std::ffi::OsStr::from_bytes(node.dev_name().as_bytes()));
     [by_number, by_name]
         .into_iter()
         .find(|path| block_number(path) == Some(node.dev))
+}
+
+/// Opens a block device by its node under /dev, if there is one of the right
+/// number; looked at again once it is open.
+pub(super) fn open_node(node: &BlockNode, how: i32) -> io::Result<OwnedFd> {
+    let path = dev_path(node).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
+    let path = CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let fd = open::open_file(&path, how | libc::O_CLOEXEC)?;
+    let stat = facts::stat(fd.as_raw_fd(), "")
+        .map_err(|error| io::Error::from_raw_os_error(error.errno))?;
+    let right = stat.st_mode & libc::S_IFMT == libc::S_IFBLK
+        && (libc::major(stat.st_rdev), libc::minor(stat.st_rdev)) == node.dev;
+    if right {
+        Ok(fd)
+    } else {
+        Err(io::Error::from_raw_os_error(libc::ENODEV))
+    }
 }

@@ -1,5 +1,6 @@
 //! Opens what the kernel knows: by a path, or by an fd that is borrowed.
 
+use super::backing;
 use super::claims::Claim;
 use super::facts::{self, Facts, Found};
 use super::identity::{BlockNode, Identity, Sysfs};
@@ -8,8 +9,6 @@ use crate::error::{Error, Result};
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::OnceLock;
 use xcopy_abi::*;
 
@@ -28,7 +27,7 @@ pub struct KernelDevice {
     disk: OnceLock<Option<OwnedFd>>,
     /// The same again with O_DIRECT.
     direct: OnceLock<Option<OwnedFd>>,
-    _claim: Option<Claim>,
+    _claims: Vec<Claim>,
 }
 
 impl KernelDevice {
@@ -53,8 +52,8 @@ impl KernelDevice {
         }
         let found = facts::find(fd.as_raw_fd(), &stat, node, false, &text)?;
         let by_fd = stat.st_mode & libc::S_IFMT == libc::S_IFBLK;
-        let claim = protect(&fd, flags, &found, &text, by_fd)?;
-        Ok(Self::assemble(fd, flags, path.to_owned(), found, claim))
+        let claims = protect(&fd, flags, &found, &text, by_fd)?;
+        Ok(Self::assemble(fd, flags, path.to_owned(), found, claims))
     }
 
     /// Borrows an fd by duplicating it; its access mode must cover `flags`. A
@@ -81,23 +80,17 @@ impl KernelDevice {
         let node = facts::vet(&stat, &text, &Sysfs::default())?;
         let direct = mode & libc::O_DIRECT != 0;
         let found = facts::find(copy.as_raw_fd(), &stat, node, direct, &text)?;
-        let claim = protect(&copy, flags, &found, &text, false)?;
+        let claims = protect(&copy, flags, &found, &text, false)?;
         Ok(Self::assemble(
             copy,
             flags,
             CString::default(),
             found,
-            claim,
+            claims,
         ))
     }
 
-    fn assemble(
-        fd: OwnedFd,
-        flags: u32,
-        name: CString,
-        found: Found,
-        claim: Option<Claim>,
-    ) -> Self {
+    fn assemble(fd: OwnedFd, flags: u32, name: CString, found: Found, claims: Vec<Claim>) -> Self {
         let Found {
             facts,
             identity,
@@ -112,7 +105,7 @@ impl KernelDevice {
             node,
             disk: OnceLock::new(),
             direct: OnceLock::new(),
-            _claim: claim,
+            _claims: claims,
         }
     }
 
@@ -208,8 +201,8 @@ impl KernelDevice {
                 0 => libc::O_RDONLY,
                 _ => libc::O_RDWR,
             };
-            open_node(node, how)
-                .or_else(|_| open_node(node, libc::O_RDONLY))
+            mounts::open_node(node, how)
+                .or_else(|_| mounts::open_node(node, libc::O_RDONLY))
                 .ok()
         };
         self.disk.get_or_init(open).as_ref()
@@ -273,7 +266,7 @@ fn check_mode(mode: i32, flags: u32, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn open_file(path: &CStr, how: i32) -> io::Result<OwnedFd> {
+pub(super) fn open_file(path: &CStr, how: i32) -> io::Result<OwnedFd> {
     loop {
         // SAFETY: the path is a C string; without O_CREAT there is no mode.
         let fd = unsafe { libc::open64(path.as_ptr(), how) };
@@ -341,17 +334,74 @@ fn refused(name: &str, flags: u32, error: &io::Error) -> Error {
     Error::new(errno, format!("{name}: {error}: {hint}"))
 }
 
+/// Makes sure that nobody else uses what is to be written: a disk, or a file
+/// that is a loop device for others.
+fn protect(fd: &OwnedFd, flags: u32, found: &Found, name: &str, by_fd: bool) -> Result<Vec<Claim>> {
+    if flags & XCOPY_OPEN_WRITE == 0 {
+        return Ok(Vec::new());
+    }
+    let mut claims = Vec::new();
+    if found.facts.kind != XCOPY_KIND_FILE {
+        claims.extend(protect_disk(fd, flags, found, name, by_fd)?);
+    }
+    if flags & (XCOPY_OPEN_OWNED | XCOPY_OPEN_FORCE) == 0 {
+        claims.extend(protect_loops(found, name)?);
+    }
+    Ok(claims)
+}
+
+/// Claims the loop devices that are made of the same file as what is to be written.
+fn protect_loops(found: &Found, name: &str) -> Result<Vec<Claim>> {
+    let itself = found.node.as_ref().map(|node| node.whole);
+    let mut claims = Vec::new();
+    for node in backing::loops_over(found.identity.storage, &Sysfs::default()) {
+        if Some(node.whole) == itself {
+            continue;
+        }
+        let named = format!("{name} is the file behind {}", node.name);
+        refuse_used(&node, &named)?;
+        let exclusive = || mounts::open_node(&node, libc::O_RDONLY | libc::O_EXCL);
+        match Claim::take(&node, false, exclusive) {
+            Ok(claim) => claims.push(claim),
+            Err(error) if error.errno == libc::EBUSY => {
+                let text = format!("{named}: {}", error.message);
+                return Err(Error::new(error.errno, text));
+            }
+            // The file is the user's, the device need not be.
+            Err(_) => {}
+        }
+    }
+    Ok(claims)
+}
+
+/// Refuses a disk that is mounted, swapped to or built upon.
+fn refuse_used(node: &BlockNode, name: &str) -> Result<()> {
+    let user = mounts::user_of(node).map_err(|error| {
+        Error::from_io(
+            format_args!(
+                "{name}: whether it is mounted cannot be told; mount /proc, or pass \
+                 XCOPY_OPEN_FORCE"
+            ),
+            &error,
+        )
+    })?;
+    match user {
+        None => Ok(()),
+        Some(user) => Err(Error::new(
+            libc::EBUSY,
+            format!("{name}: {user}; release it, or pass XCOPY_OPEN_FORCE to write anyway"),
+        )),
+    }
+}
+
 /// Makes sure that nobody else uses a disk that is to be written.
-fn protect(
+fn protect_disk(
     fd: &OwnedFd,
     flags: u32,
     found: &Found,
     name: &str,
     by_fd: bool,
 ) -> Result<Option<Claim>> {
-    if flags & XCOPY_OPEN_WRITE == 0 || found.facts.kind == XCOPY_KIND_FILE {
-        return Ok(None);
-    }
     // A generic node writes to its disk past the kernel's mark.
     let read_only = match found.facts.kind {
         XCOPY_KIND_CHAR => found.node.as_ref().is_some_and(BlockNode::is_read_only),
@@ -380,21 +430,7 @@ fn protect(
         };
     };
     if !force {
-        let user = mounts::user_of(node).map_err(|error| {
-            Error::from_io(
-                format_args!(
-                    "{name}: whether it is mounted cannot be told; mount /proc, or pass \
-                     XCOPY_OPEN_FORCE"
-                ),
-                &error,
-            )
-        })?;
-        if let Some(user) = user {
-            return Err(Error::new(
-                libc::EBUSY,
-                format!("{name}: {user}; release it, or pass XCOPY_OPEN_FORCE to write anyway"),
-            ));
-        }
+        refuse_used(node, name)?;
     }
     let exclusive = || {
         if by_fd {
@@ -406,32 +442,12 @@ fn protect(
                 other => return other,
             }
         }
-        open_node(node, libc::O_RDONLY | libc::O_EXCL).or_else(|error| match error.raw_os_error() {
-            Some(libc::EBUSY) => Err(error),
-            _ => open_node(node, libc::O_WRONLY | libc::O_EXCL),
+        mounts::open_node(node, libc::O_RDONLY | libc::O_EXCL).or_else(|error| {
+            match error.raw_os_error() {
+                Some(libc::EBUSY) => Err(error),
+                _ => mounts::open_node(node, libc::O_WRONLY | libc::O_EXCL),
+            }
         })
     };
     Claim::take(node, force, exclusive).map(Some)
-}
-
-/// Opens a block device by its node under /dev, if there is one of the right
-/// number; looked at again once it is open.
-fn open_node(node: &BlockNode, how: i32) -> io::Result<OwnedFd> {
-    let path = mounts::dev_path(node).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
-    let path = c_path(&path)?;
-    let fd = open_file(&path, how | libc::O_CLOEXEC)?;
-    let stat = facts::stat(fd.as_raw_fd(), "")
-        .map_err(|error| io::Error::from_raw_os_error(error.errno))?;
-    let right = stat.st_mode & libc::S_IFMT == libc::S_IFBLK
-        && (libc::major(stat.st_rdev), libc::minor(stat.st_rdev)) == node.dev;
-    if right {
-        Ok(fd)
-    } else {
-        Err(io::Error::from_raw_os_error(libc::ENODEV))
-    }
-}
-
-fn c_path(path: &Path) -> io::Result<CString> {
-    CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
 }

@@ -71,6 +71,11 @@ impl LoopDisk {
         &self.device
     }
 
+    /// The file that it is made of.
+    pub fn image(&self) -> PathBuf {
+        self.dir.path().join("image")
+    }
+
     /// Makes a file system and mounts it; the mount point.
     pub fn mount(&self, kind: &str) -> Option<PathBuf> {
         let device = self.device.to_str().unwrap();

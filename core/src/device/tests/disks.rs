@@ -110,6 +110,59 @@ fn a_mounted_or_read_only_disk_is_refused() {
 }
 
 #[test]
+fn the_file_of_a_mounted_or_claimed_loop_disk_is_refused_as_the_disk_is() {
+    let Some(disk) = LoopDisk::new(64 << 20) else {
+        return;
+    };
+    let image = disk.image();
+    let name = disk.path().file_name().unwrap().to_str().unwrap();
+    let refused = |path: &Path, told: &str| {
+        let error = refusal(open(path, WRITE));
+        assert_eq!(error.errno, libc::EBUSY, "{}", error.message);
+        for words in [name, told, "XCOPY_OPEN_FORCE"] {
+            assert!(error.message.contains(words), "{words}: {}", error.message);
+        }
+        assert!(open(path, READ).is_ok(), "reading disturbs nobody");
+        assert!(open(path, WRITE | XCOPY_OPEN_FORCE).is_ok());
+        assert!(open(path, WRITE | XCOPY_OPEN_OWNED).is_ok());
+    };
+    let exclusive = |path: &Path| {
+        OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_EXCL)
+            .open(path)
+    };
+    // Attached alone it is a file like others; the disk is claimed with it.
+    let written = open(&image, READ | WRITE).unwrap();
+    assert!(exclusive(disk.path()).is_err());
+    drop(written);
+    let foreign = exclusive(disk.path()).unwrap();
+    refused(&image, "claimed");
+    let by_fd = OpenOptions::new().write(true).open(&image).unwrap();
+    let error = refusal(KernelDevice::from_fd(by_fd.as_raw_fd(), WRITE));
+    assert_eq!(error.errno, libc::EBUSY);
+    // Another name of the file is the same file.
+    let other = image.with_file_name("other");
+    fs::hard_link(&image, &other).unwrap();
+    fs::rename(&image, image.with_file_name("moved")).unwrap();
+    refused(&other, "claimed");
+    fs::rename(image.with_file_name("moved"), &image).unwrap();
+    drop(foreign);
+    assert!(open(&image, WRITE).is_ok());
+    let Some(point) = disk.mount("ext4") else {
+        return;
+    };
+    refused(&image, point.to_str().unwrap());
+    // A second device over the same file is the same storage too.
+    let second = run("losetup", &["-f", "--show", image.to_str().unwrap()]).unwrap();
+    let error = open(Path::new(&second), WRITE).err();
+    run("losetup", &["-d", &second]).unwrap();
+    assert_eq!(error.map(|error| error.errno), Some(libc::EBUSY));
+    run("umount", &[point.to_str().unwrap()]).unwrap();
+    assert!(open(&image, WRITE).is_ok());
+}
+
+#[test]
 fn partitions_are_places_on_their_disk() {
     let Some(disk) = LoopDisk::with(16 << 20, &["--partscan"]) else {
         return;
