@@ -18,7 +18,7 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "Exit status: 0 done, 1 failed, 2 wrong usage.\n\
     Environment: XCOPY_METHODS limits the methods like --method; XCOPY_PLUGIN_DIR is \
-    where plugins are looked for first.";
+    where plugins are looked for first, before the built-in ones.";
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]

@@ -139,7 +139,8 @@ fn show(
             true => Vec::new(),
             false => context.pair(src.device, dst.device).unwrap_or_default(),
         };
-        print(&tally.summary(context, &verdicts, methods))
+        let summary = tally.summary(context, &verdicts, methods);
+        print(&dst.in_user_s_words(&src.in_user_s_words(&summary)))
     } else {
         Ok(())
     };

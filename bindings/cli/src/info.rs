@@ -13,7 +13,8 @@ use crate::{json, print, print_json, target};
 pub fn run(args: &InfoArgs) -> Result<()> {
     let context = Context::new()?;
     let device = target::source(&context, &args.device)?;
-    let found = findings(&context.device_description(device.device)?);
+    let found = context.device_description(device.device)?;
+    let found = findings(&device.in_user_s_words(&found));
     let info = describe(&context.device_info(device.device)?, device.name(), &found);
     if args.json {
         return print_json(&info);

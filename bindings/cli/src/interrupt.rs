@@ -1,9 +1,9 @@
-//! SIGINT and SIGTERM: counted, so that a copy can end with the truth.
+//! SIGINT, SIGTERM and SIGHUP: counted, so that a copy can end with the truth.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::failure::{Failure, Result};
@@ -21,11 +21,14 @@ struct State {
 }
 
 impl Interrupts {
-    /// From here on SIGINT and SIGTERM only count. The third one ends the
+    /// From here on SIGINT, SIGTERM and, unless nohup had it ignored, SIGHUP only
+    /// count. The third one ends the
     /// process from a thread of its own: whatever hangs cannot keep the user.
     pub fn watch() -> Result<Self> {
         let failed = |error: &std::io::Error| Failure::io("signals", error, "try again");
-        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| failed(&error))?;
+        let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+        let watched = [SIGINT, SIGTERM].into_iter().chain(hangup);
+        let mut signals = Signals::new(watched).map_err(|error| failed(&error))?;
         let state = Arc::new(State::default());
         let counted = Arc::clone(&state);
         let watch = move || {
@@ -60,7 +63,18 @@ impl Interrupts {
     pub fn name(&self) -> &'static str {
         match self.state.first.load(Ordering::Acquire) {
             SIGTERM => "SIGTERM",
+            SIGHUP => "SIGHUP",
             _ => "SIGINT",
         }
     }
+}
+
+/// Whether whoever started the command had a signal ignored (proc(5): SigIgn).
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask >> (signal - 1) & 1 != 0)
 }

@@ -3,12 +3,13 @@
 //! not use.
 
 use std::collections::HashMap;
-use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use xcopy::abi::*;
 
@@ -25,9 +26,43 @@ unsafe extern "C" fn log(_: *mut c_void, level: u32, message: *const c_char) {
     if wanted && !message.is_null() {
         // SAFETY: the library passes a NUL-terminated text that lives for this call.
         let text = unsafe { CStr::from_ptr(message) }.to_string_lossy();
+        warn(&text);
+    }
+}
+
+/// Tells a warning, the first time.
+fn warn(text: &str) {
+    static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if !told.iter().any(|known| known == text) {
+        told.push(text.to_owned());
         say(&format!("warning: {text}"));
     }
 }
+
+/// The directories that the user names for plugins. Whoever runs the command with
+/// more rights than his own names none, as in the library.
+fn named_directories() -> Vec<OsString> {
+    // SAFETY: takes no pointers.
+    if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
+        return Vec::new();
+    }
+    let named = std::env::var_os("XCOPY_PLUGIN_DIR").unwrap_or_default();
+    let directories = named.as_bytes().split(|byte| *byte == b':');
+    directories
+        .filter(|directory| !directory.is_empty())
+        .map(|directory| OsStr::from_bytes(directory).to_owned())
+        .collect()
+}
+
+/// The plugins that the command carries, by their names.
+const BUILT_IN: [(&str, Init); 5] = [
+    ("nvme", xcopy_plugin_nvme::init),
+    ("file", xcopy_plugin_file::init),
+    ("scsi", xcopy_plugin_scsi::init),
+    ("null", xcopy_plugin_null::init),
+    ("odx", xcopy_plugin_odx::init),
+];
 
 /// The text of this thread's last failed call, as a failure.
 fn failure(code: c_int) -> Failure {
@@ -113,8 +148,9 @@ pub struct Context {
 type Init = unsafe extern "C" fn(*const xcopy_host) -> *const xcopy_plugin;
 
 impl Context {
-    /// A context with the built-in plugins and those that are installed. A
-    /// plugin that cannot be loaded is a warning on standard error.
+    /// A context with the plugins of XCOPY_PLUGIN_DIR, the built-in ones whose
+    /// names are left, and those that are installed. A plugin or a named directory
+    /// that cannot be loaded is a warning on standard error.
     pub fn new() -> Result<Self> {
         let mut raw = std::ptr::null_mut();
         // SAFETY: all bytes of the struct are written by options_init, and zero
@@ -128,25 +164,40 @@ impl Context {
         // that lives for ever and uses no context.
         checked(unsafe { xcopy::xcopy_context_create(&options, &mut raw) })?;
         let context = Context { raw };
-        context.register(xcopy_plugin_nvme::init)?;
-        context.register(xcopy_plugin_file::init)?;
-        context.register(xcopy_plugin_scsi::init)?;
-        context.register(xcopy_plugin_null::init)?;
-        context.register(xcopy_plugin_odx::init)?;
         LOADING.store(true, Ordering::Relaxed);
-        // SAFETY: the context is live; NULL asks for the default directories.
-        let loaded = checked(unsafe { xcopy::xcopy_plugin_load_all(raw, std::ptr::null()) });
-        LOADING.store(false, Ordering::Relaxed);
-        if let Err(error) = loaded {
-            say(&format!("warning: plugins: {error}"));
+        for directory in named_directories() {
+            context.load_all(Some(&directory));
         }
+        let loaded = context.plugins()?;
+        for (name, init) in BUILT_IN {
+            if !loaded.iter().any(|plugin| field(&plugin.name) == name) {
+                context.register(init);
+            }
+        }
+        context.load_all(None);
+        LOADING.store(false, Ordering::Relaxed);
         Ok(context)
     }
 
-    fn register(&self, init: Init) -> Result<()> {
+    /// Loads what a directory, or else the library's own, holds.
+    fn load_all(&self, directory: Option<&OsStr>) {
+        let load = || {
+            let name = directory.map(c_string).transpose()?;
+            let raw = name.as_ref().map_or(std::ptr::null(), |name| name.as_ptr());
+            // SAFETY: the context is live; NULL asks for the default directories,
+            // else the name is NUL-terminated and lives for the call.
+            checked(unsafe { xcopy::xcopy_plugin_load_all(self.raw, raw) })
+        };
+        if let Err(error) = load() {
+            warn(&format!("plugins: {error}"));
+        }
+    }
+
+    fn register(&self, init: Init) {
         // SAFETY: the context is live and init is a plugin's entry of this version.
-        checked(unsafe { xcopy::xcopy_plugin_register(self.raw, Some(init)) })?;
-        Ok(())
+        if let Err(error) = checked(unsafe { xcopy::xcopy_plugin_register(self.raw, Some(init)) }) {
+            warn(&format!("plugins: {error}"));
+        }
     }
 
     /// Opens a disk for writing, which claims it until the context is freed.

@@ -10,7 +10,7 @@
 //! | copy, transfer, verify, report | `xcopy copy` |
 //! | probe, info, plugins, token | the other subcommands |
 //! | json | the shapes that scripts read |
-//! | progress, interrupt | the terminal |
+//! | progress, interrupt, streams | the terminal, and what may be missing of it |
 #![deny(unsafe_code)]
 
 mod args;
@@ -28,6 +28,8 @@ mod probe;
 mod progress;
 mod report;
 mod size;
+#[allow(unsafe_code)]
+mod streams;
 mod target;
 mod token;
 mod transfer;
@@ -66,6 +68,12 @@ fn say(message: &str) {
 
 /// Prints text on standard output.
 fn print(text: &str) -> Result<()> {
+    if streams::output_is_closed() {
+        return Err(Failure::failed(
+            libc::EBADF,
+            "standard output: it is closed; the result could not be shown",
+        ));
+    }
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())

@@ -15,22 +15,26 @@ pub fn run(args: &ProbeArgs) -> Result<()> {
     let src = target::source(&context, &args.src)?;
     let dst = target::existing_destination(&context, &args.dst)?;
     let verdicts = context.pair(src.device, dst.device)?;
+    let in_words = |info: &xcopy_method_info| {
+        words(info).map(|words| dst.in_user_s_words(&src.in_user_s_words(&words)))
+    };
     if args.json {
+        let verdict = |info| verdict(info, in_words(info));
         return print_json(&json::Probe {
             methods: verdicts.iter().map(verdict).collect(),
         });
     }
-    print(&table(&verdicts))
+    print(&table(&verdicts, &in_words))
 }
 
-fn verdict(info: &xcopy_method_info) -> json::Verdict {
+fn verdict(info: &xcopy_method_info, text: Option<String>) -> json::Verdict {
     let limits = &info.limits;
     json::Verdict {
         name: field(&info.name),
         plugin: field(&info.plugin),
         usable: info.usable != 0,
         reason: (info.reason != XCOPY_REASON_NONE).then(|| library::reason(info.reason)),
-        text: words(info),
+        text,
         limits: json::Limits {
             preferred_bytes: limits.preferred_bytes,
             max_bytes: limits.max_bytes,
@@ -51,7 +55,10 @@ fn words(info: &xcopy_method_info) -> Option<String> {
     (!words.is_empty() && words != library::reason(info.reason)).then_some(words)
 }
 
-fn table(verdicts: &[xcopy_method_info]) -> String {
+fn table(
+    verdicts: &[xcopy_method_info],
+    words: &dyn Fn(&xcopy_method_info) -> Option<String>,
+) -> String {
     let mut text = format!(
         "{:<16} {:<16} {:<7} {:<9}\n",
         "METHOD", "PLUGIN", "USABLE", "OFFLOADS"

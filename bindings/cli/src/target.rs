@@ -38,6 +38,15 @@ impl Target {
         self.path.to_string_lossy().into_owned()
     }
 
+    /// A text about it with the name that the user gave: the library knows an open
+    /// file by a link to it.
+    pub fn in_user_s_words(&self, text: &str) -> String {
+        match &self.file {
+            Some(file) => renamed(text, &link_to(file), &self.name()),
+            None => text.to_owned(),
+        }
+    }
+
     /// Looks at the library's idea of the size again.
     pub fn refresh(&mut self, context: &Context) -> Result<()> {
         if self.size.is_none() {
@@ -122,7 +131,9 @@ pub fn destination(context: &Context, src: &Target, dst: &Path, force: bool) -> 
     }
     match fs::metadata(&path) {
         Ok(_) => open(context, &path, flags).map_err(offer_force),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(context, path, flags),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create(context, path, flags, mode_like(src)?)
+        }
         Err(error) => Err(cannot_open(&path, &error)),
     }
 }
@@ -178,9 +189,20 @@ fn open_file(path: &Path, flags: u32) -> io::Result<File> {
     }
 }
 
-fn create(context: &Context, path: PathBuf, flags: u32) -> Result<Target> {
+/// The permissions that a new file takes from its source, before the umask: what
+/// only its owner may read stays so. A disk's say nothing of a file.
+fn mode_like(src: &Target) -> Result<u32> {
+    let Some(file) = &src.file else {
+        return Ok(0o666);
+    };
+    let metadata = file.metadata();
+    let metadata = metadata.map_err(|error| cannot_open(&src.path, &error))?;
+    Ok(metadata.mode() & 0o777)
+}
+
+fn create(context: &Context, path: PathBuf, flags: u32, mode: u32) -> Result<Target> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true).mode(0o666);
+    options.read(true).write(true).create_new(true).mode(mode);
     let file = options.open(&path).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => Failure::io(
             path.display(),
@@ -223,7 +245,10 @@ fn regular(
     }
     let device = open_again(context, &file, flags)
         .or_else(|_| context.open_fd(file.as_fd(), flags))
-        .map_err(|failure| prefixed(&path, failure, ""))?;
+        .map_err(|failure| {
+            let fd = format!("fd {}", file.as_raw_fd());
+            prefixed(&path, in_name(failure, &fd, &path), "")
+        })?;
     described(context, device, path, Some(file), created)
 }
 
@@ -232,7 +257,7 @@ fn regular(
 /// page cache. Refused where /proc is not mounted, or where the file may not be
 /// opened a second time.
 fn open_again(context: &Context, file: &File, flags: u32) -> Result<u32> {
-    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let link = link_to(file);
     let link = Path::new(&link);
     let ours = identity_of(&file.metadata());
     let is_ours = || ours.is_some() && ours == identity_of(&fs::metadata(link));
@@ -247,6 +272,10 @@ fn open_again(context: &Context, file: &File, flags: u32) -> Result<u32> {
         return Err(other());
     }
     Ok(device)
+}
+
+fn link_to(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
 fn identity_of(metadata: &io::Result<Metadata>) -> Option<(u64, u64)> {
@@ -362,6 +391,29 @@ fn refuse_no_storage(file: &File, path: &Path) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// The library's refusal of an fd, with the path that was opened.
+fn in_name(failure: Failure, fd: &str, path: &Path) -> Failure {
+    match failure {
+        Failure::Failed { errno, message } => {
+            let message = renamed(&message, fd, &path.to_string_lossy());
+            Failure::Failed { errno, message }
+        }
+        usage => usage,
+    }
+}
+
+/// `text` with `to` where `from` stands and no further digit follows.
+fn renamed(text: &str, from: &str, to: &str) -> String {
+    let mut parts = text.split(from);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let longer = part.starts_with(|next: char| next.is_ascii_digit());
+        out.push_str(if longer { from } else { to });
+        out.push_str(part);
+    }
+    out
 }
 
 /// The library's refusal, with the path if it does not name it, and a hint.

@@ -4,6 +4,7 @@ mod common;
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::process::Command;
 
 use common::*;
@@ -287,4 +288,57 @@ fn a_disk_is_a_source_and_a_destination() {
     let output = xcopy().args(["info", "--json"]).arg(disk).output().unwrap();
     expect(&output, 0);
     assert_eq!(json(&output)["size"], 8 << 20);
+}
+
+#[test]
+fn a_new_destination_has_its_source_s_permissions_less_the_umask() {
+    let (dir, src, _) = with_source(100_000);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    for (source, expected) in [(0o600, 0o600), (0o444, 0o444), (0o4777, 0o777)] {
+        fs::set_permissions(&src, fs::Permissions::from_mode(source)).unwrap();
+        let dst = dir.path().join(format!("new-{source:o}"));
+        let run = "umask 027; exec \"$0\" copy --quiet \"$1\" \"$2\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", run, env!("CARGO_BIN_EXE_xcopy")]);
+        expect(&command.args([&src, &dst]).output().unwrap(), 0);
+        assert_eq!(mode(&dst), expected & !0o027, "{source:o}");
+        assert_eq!(fs::read(&dst).unwrap(), fs::read(&src).unwrap());
+    }
+    // One that is there keeps its own.
+    let dst = dir.path().join("there");
+    fs::write(&dst, b"x").unwrap();
+    fs::set_permissions(&dst, fs::Permissions::from_mode(0o640)).unwrap();
+    expect(&copy(&[], &src, &dst), 0);
+    assert_eq!(mode(&dst), 0o640);
+}
+
+#[test]
+fn a_result_that_cannot_be_printed_is_a_failure() {
+    let (dir, src, dst) = with_source(100_000);
+    for to in [">&-", ">/dev/full"] {
+        for options in ["--json", ""] {
+            let run = format!("exec \"$0\" copy {options} \"$1\" \"$2\" {to}");
+            let mut command = Command::new("sh");
+            command.args(["-c", &run, env!("CARGO_BIN_EXE_xcopy")]);
+            let output = command.args([&src, &dst]).output().unwrap();
+            expect(&output, 1);
+            assert!(
+                err(&output).contains("standard output"),
+                "{}",
+                told(&output)
+            );
+            assert_eq!(fs::read(&dst).unwrap(), fs::read(&src).unwrap());
+        }
+    }
+    for (options, to) in [
+        ("--quiet", ">&-"),
+        ("--json", ">/dev/null"),
+        ("--json", "<>/dev/null"),
+    ] {
+        let run = format!("exec \"$0\" copy {options} \"$1\" \"$2\" {to}");
+        let mut command = Command::new("sh");
+        command.args(["-c", &run, env!("CARGO_BIN_EXE_xcopy")]);
+        expect(&command.args([&src, &dst]).output().unwrap(), 0);
+    }
+    drop(dir);
 }

@@ -4,6 +4,7 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 
 use common::*;
 
@@ -126,11 +127,77 @@ fn a_bad_plugin_file_is_a_warning() {
         .unwrap();
     expect(&output, 0);
     assert!(json(&output)["plugins"].as_array().unwrap().len() >= 2);
+    let all = err(&output);
+    let warnings = all
+        .lines()
+        .filter(|line| line.contains("libxcopy_broken.so"));
+    assert_eq!(warnings.count(), 1, "{all}");
+}
+
+#[test]
+fn a_named_directory_comes_before_the_built_in_plugins() {
+    let dir = tempfile::tempdir().unwrap();
+    let listed = |directory: &Path| {
+        let mut command = xcopy();
+        command.env("XCOPY_PLUGIN_DIR", directory);
+        let output = command.args(["plugins", "--json"]).output().unwrap();
+        expect(&output, 0);
+        let report = json(&output);
+        let plugins = report["plugins"].as_array().unwrap();
+        let of = |name: &str| {
+            let mut found = plugins.iter().filter(|plugin| plugin["name"] == name);
+            let one = found.next().expect(name).clone();
+            assert!(found.next().is_none(), "{name} twice");
+            one["path"].as_str().map(str::to_owned)
+        };
+        (of("null"), of("file"), err(&output))
+    };
+    // A refused file of a built-in plugin's name: told, and the built-in one serves.
+    let file = dir.path().join("libxcopy_null.so");
+    fs::write(&file, b"no library").unwrap();
+    let (null, other, warned) = listed(dir.path());
+    assert_eq!((null, other), (None, None));
+    assert!(warned.contains("libxcopy_null.so"), "{warned}");
+    let (_, _, warned) = listed(Path::new("/nonexistent"));
+    assert!(warned.contains("/nonexistent"), "{warned}");
+    // Cargo builds it beside the command, if the workspace was built.
+    let built = Path::new(env!("CARGO_BIN_EXE_xcopy")).with_file_name("libxcopy_null.so");
+    if !built.exists() {
+        return eprintln!("SKIP: no {}: run cargo build --workspace", built.display());
+    }
+    fs::copy(&built, &file).unwrap();
+    let (null, other, warned) = listed(dir.path());
+    assert_eq!(null.as_deref(), file.canonicalize().unwrap().to_str());
+    assert_eq!((other, warned.as_str()), (None, ""));
+}
+
+#[test]
+fn plugins_speak_of_a_file_by_the_name_that_the_user_gave() {
+    let (dir, src, dst) = with_source(4096);
+    fs::write(&dst, b"x").unwrap();
+    let output = xcopy().arg("probe").args([&src, &dst]).output().unwrap();
+    expect(&output, 0);
     assert!(
-        err(&output).contains("libxcopy_broken.so"),
+        !told(&output).contains("/proc/self/fd"),
         "{}",
         told(&output)
     );
+    assert!(
+        out(&output).contains(src.to_str().unwrap()),
+        "{}",
+        told(&output)
+    );
+    let output = xcopy()
+        .args(["probe", "--json"])
+        .args([&src, &dst])
+        .output()
+        .unwrap();
+    assert!(
+        !told(&output).contains("/proc/self/fd"),
+        "{}",
+        told(&output)
+    );
+    drop(dir);
 }
 
 #[test]

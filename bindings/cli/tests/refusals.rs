@@ -298,7 +298,20 @@ fn a_claimed_disk_says_how_to_write_all_the_same() {
     assert!(!err(&output).contains("XCOPY_"), "{}", told(&output));
     assert_eq!(json(&output)["error"]["errno"], 16);
     expect(&copy(&["--force"], &src, Path::new(&disk.0)), 0);
+    // The file behind the device is the same storage under another name.
+    let before = fs::read(&image).unwrap();
+    let output = copy(&["--json"], &src, &image);
+    expect(&output, 1);
+    let device = Path::new(&disk.0).file_name().unwrap().to_str().unwrap();
+    for words in ["give --force", device, image.to_str().unwrap()] {
+        assert!(err(&output).contains(words), "{words}: {}", told(&output));
+    }
+    assert!(!err(&output).contains("XCOPY_"), "{}", told(&output));
+    assert_eq!(json(&output)["error"]["errno"], 16);
+    assert!(fs::read(&image).unwrap() == before);
+    expect(&copy(&["--force"], &src, &image), 0);
     drop(held);
+    expect(&copy(&[], &src, &image), 0);
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn wait_for(dst: &Path, bytes: u64) {
 
 #[test]
 fn an_interrupt_in_mid_copy_ends_with_a_true_report() {
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let length = 20 << 20;
         let (_dir, src, dst) = with_source(length);
         let child = xcopy()
@@ -60,6 +60,24 @@ fn an_interrupt_in_mid_copy_ends_with_a_true_report() {
         assert!(written.len() >= done, "{} of {done}", written.len());
         assert!(written[..done] == stamped("src", 1, length)[..done]);
     }
+}
+
+#[test]
+fn a_hangup_that_is_ignored_stays_so() {
+    let (_dir, src, dst) = with_source(2 << 20);
+    let mut command = std::process::Command::new("nohup");
+    command
+        .arg(env!("CARGO_BIN_EXE_xcopy"))
+        .args(["copy", "--json", "--rate", "1M"])
+        .args([&src, &dst])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    wait_for(&dst, 300_000);
+    send(&child, Signal::SIGHUP);
+    let output = child.wait_with_output().unwrap();
+    expect(&output, 0);
+    assert_eq!(fs::read(&dst).unwrap(), fs::read(&src).unwrap());
 }
 
 #[test]

@@ -98,7 +98,7 @@ pub fn run(args: &PluginsArgs, file: &Path) -> Result<()> {
 
 fn failed(report: &json::Check, count: &str) -> Failure {
     let text = format!(
-        "{}: {count}; plugins/README.md explains the contract",
+        "{}: {count}; libxcopy-plugin(7) explains the contract",
         report.file
     );
     Failure::failed(libc::EPROTO, text)
