@@ -23,6 +23,8 @@ struct Shared {
     alloc: xcopy_alloc_fn,
     free: xcopy_free_fn,
     ctx: *mut c_void,
+    /// The allocator's memory is zeroed.
+    zeroed: bool,
     /// Bytes of the smallest size.
     unit: usize,
     budget: usize,
@@ -55,7 +57,7 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Buffers {
-    /// A pool over an allocator; both functions `None` is malloc. `unit` is the
+    /// A pool over an allocator; both functions `None` is anonymous pages. `unit` is the
     /// smallest size, rounded up to pages; 0 is 1 MiB. The budget always allows one
     /// buffer of that size.
     pub fn new(
@@ -73,16 +75,18 @@ impl Buffers {
         };
         let budget = usize::try_from(budget).unwrap_or(usize::MAX).max(unit);
         // One without the other would mix two allocators.
-        let (alloc, free) = if alloc.is_some() && free.is_some() {
-            (alloc, free)
-        } else {
+        let zeroed = alloc.is_none() || free.is_none();
+        let (alloc, free) = if zeroed {
             (Some(default_alloc as _), Some(default_free as _))
+        } else {
+            (alloc, free)
         };
         Buffers {
             shared: Arc::new(Shared {
                 alloc,
                 free,
                 ctx,
+                zeroed,
                 unit,
                 budget,
                 state: Mutex::default(),
@@ -203,9 +207,11 @@ impl Shared {
             self.release(Memory(memory), length);
             return None;
         }
-        // SAFETY: the allocator gave `length` bytes to us alone. They may be
-        // uninitialised, which a slice must not be.
-        unsafe { memory.as_ptr().write_bytes(0, length) };
+        if !self.zeroed {
+            // SAFETY: the allocator gave `length` bytes to us alone. They may be
+            // uninitialised, which a slice must not be.
+            unsafe { memory.as_ptr().write_bytes(0, length) };
+        }
         Some(Memory(memory))
     }
 
@@ -271,16 +277,18 @@ impl Drop for Buffer {
     }
 }
 
-unsafe extern "C" fn default_alloc(_: *mut c_void, size: usize, align: usize) -> *mut c_void {
-    let mut memory = std::ptr::null_mut();
-    // SAFETY: ALIGN is a power of two and a multiple of a pointer's size.
-    match unsafe { libc::posix_memalign(&mut memory, align, size) } {
-        0 => memory,
-        _ => std::ptr::null_mut(),
+/// Pages that nobody touches cost nothing: a large buffer for a small copy.
+unsafe extern "C" fn default_alloc(_: *mut c_void, size: usize, _: usize) -> *mut c_void {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping, at a place that the kernel chooses.
+    match unsafe { libc::mmap(std::ptr::null_mut(), size, protection, flags, -1, 0) } {
+        libc::MAP_FAILED => std::ptr::null_mut(),
+        memory => memory,
     }
 }
 
-unsafe extern "C" fn default_free(_: *mut c_void, memory: *mut c_void, _: usize, _: usize) {
-    // SAFETY: only memory from default_alloc comes here, once.
-    unsafe { libc::free(memory) }
+unsafe extern "C" fn default_free(_: *mut c_void, memory: *mut c_void, size: usize, _: usize) {
+    // SAFETY: a mapping of default_alloc's with its size, given up here.
+    unsafe { libc::munmap(memory, size) };
 }
