@@ -319,7 +319,7 @@ struct xcopy_cmd {
 
 /* The end of one command. */
 struct xcopy_result {
-    /* The command's. */
+    /* The command's; `execute` finds it set. */
     uint64_t cookie;
     /* 0 or -errno. */
     int32_t status;

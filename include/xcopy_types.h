@@ -284,7 +284,10 @@ struct xcopy_plugin;
 /* Domain of a detail word (bits 60-63): none. */
 #define XCOPY_DETAIL_NONE UINT64_C(0)
 
-/* Domain: an errno of the host kernel in bits 0-31. */
+/*
+ * Domain: an errno of the host kernel in bits 0-31. Bit 32: the source ended
+ * before the range that was to be read.
+ */
 #define XCOPY_DETAIL_ERRNO UINT64_C(1)
 
 /*

@@ -244,6 +244,9 @@ pub fn explain(completion: &xcopy_completion, report: &xcopy_report, if_none: &s
         // The host would meet it too.
         libc::ENOTSUP if completion.reason == XCOPY_REASON_RESERVED => next_step(libc::EBADE),
         libc::ENOTSUP => if_none,
+        _ if text.contains("the source ended before its range") => {
+            "copy again when nothing changes SRC; of a file of /sys use cat"
+        }
         errno => next_step(errno),
     };
     let _ = write!(text, "; {next}");

@@ -74,6 +74,27 @@ fn a_plugin_without_fault_passes() {
 }
 
 #[test]
+fn a_blocking_answer_to_another_command_is_a_fault() {
+    let source = "ctests/bad-plugins/blocking_unknown.c";
+    let Some((_dir, file)) = built(source, "blocking_unknown") else {
+        return;
+    };
+    let output = check(&file, &["--json"]);
+    expect(&output, 1);
+    let report = json(&output);
+    let fault = &report["faults"][0];
+    assert_eq!(fault["fault"], "completes_unknown", "{report}");
+    let text = fault["text"].as_str().unwrap_or("");
+    assert!(text.contains("cookie 0x4d"), "{report}");
+    let output = check(&file, &[]);
+    assert!(
+        told(&output).contains("libxcopy-plugin(7)"),
+        "{}",
+        told(&output)
+    );
+}
+
+#[test]
 fn a_fault_is_named_with_what_to_do() {
     let source = "ctests/bad-plugins/over_reports.c";
     let Some((_dir, file)) = built(source, "over_reports") else {

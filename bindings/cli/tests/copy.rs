@@ -342,3 +342,49 @@ fn a_result_that_cannot_be_printed_is_a_failure() {
     }
     drop(dir);
 }
+
+#[test]
+fn a_source_that_ends_early_is_named_as_such() {
+    use std::process::Stdio;
+    let said = |output: &std::process::Output| {
+        expect(output, 1);
+        let report = json(output);
+        check_report(&report);
+        assert_eq!(report["error"]["errno"], libc_eio(), "{report}");
+        let text = report["error"]["message"].as_str().unwrap().to_owned();
+        assert!(text.contains("reading SRC"), "{text}");
+        assert!(text.contains("the source ended before its range"), "{text}");
+        assert!(!text.contains("kernel's log"), "{text}");
+    };
+    let (_dir, src, dst) = with_source(20 << 20);
+    let mut command = xcopy();
+    command.args(["copy", "--json", "--rate", "4M"]);
+    command
+        .args([&src, &dst])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let begun = std::time::Instant::now();
+    while fs::metadata(&dst).map_or(0, |metadata| metadata.len()) < 400_000 {
+        assert!(
+            begun.elapsed().as_secs() < 20,
+            "the copy does not get going"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let file = File::options().write(true).open(&src).unwrap();
+    file.set_len(1 << 20).unwrap();
+    said(&child.wait_with_output().unwrap());
+    // A file of sysfs states a page and holds less.
+    let attribute = Path::new("/sys/kernel/uevent_seqnum");
+    if !fs::metadata(attribute).is_ok_and(|metadata| metadata.len() >= 4096) {
+        return eprintln!("SKIP: no {}: mount sysfs", attribute.display());
+    }
+    let to = dst.with_file_name("attribute");
+    said(&copy(&["--json"], attribute, &to));
+}
+
+/// EIO, as scripts read it.
+fn libc_eio() -> i32 {
+    nix::errno::Errno::EIO as i32
+}

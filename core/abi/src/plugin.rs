@@ -192,7 +192,7 @@ pub const XCOPY_RESULT_UNSETTLED: u32 = 1 << 4;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct xcopy_result {
-    /// The command's.
+    /// The command's; `execute` finds it set.
     pub cookie: u64,
     /// 0 or -errno.
     pub status: i32,

@@ -180,7 +180,8 @@ pub const XCOPY_CPL_ERR_ON_WRITE: u32 = 1 << 7;
 
 /// Domain of a detail word (bits 60-63): none.
 pub const XCOPY_DETAIL_NONE: u64 = 0;
-/// Domain: an errno of the host kernel in bits 0-31.
+/// Domain: an errno of the host kernel in bits 0-31. Bit 32: the source ended
+/// before the range that was to be read.
 pub const XCOPY_DETAIL_ERRNO: u64 = 1;
 /// Domain: SCSI. Bits 0-7 SAM status, 8-15 host byte, 16-19 sense key, 20-27
 /// ASC, 28-35 ASCQ, 36-51 segment.

@@ -15,7 +15,9 @@ use xcopy_abi::*;
 ///   directories of XCOPY_PLUGIN_DIR (ignored in a set-uid program) and then in
 ///   the installed directory; or a path, if it contains a '/'.
 /// @return 0, or -errno: -ENOENT, -EACCES (owner or mode), -EEXIST (a plugin of
-///   that name is registered), -ENOEXEC (no plugin, or another major version).
+///   that name is registered), -ENOEXEC (no plugin, or another major version),
+///   -ELIBACC (the loader refuses it), -EINVAL (no name of a plugin, or a table
+///   that breaks the contract), or what its start function answers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xcopy_plugin_load(
     context: *mut xcopy_context,

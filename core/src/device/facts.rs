@@ -232,6 +232,31 @@ pub fn is_gone(fd: RawFd) -> bool {
     block_size_bytes(fd).is_ok_and(|bytes| bytes == 0)
 }
 
+/// Whether a file has no byte any more where a read met its end. Only of files of
+/// sysfs, whose size says nothing, one is read again: that may not wait.
+pub fn ends_early(fd: RawFd, offset: u64, length: u64) -> bool {
+    let end = offset.saturating_add(length);
+    if stat(fd, "").is_ok_and(|stat| u64::try_from(stat.st_size).is_ok_and(|size| size < end)) {
+        return true;
+    }
+    // SAFETY: an all-zero statfs is valid.
+    let mut system: libc::statfs64 = unsafe { std::mem::zeroed() };
+    // SAFETY: fstatfs only writes to the struct; a bad fd is an error.
+    let asked = unsafe { libc::fstatfs64(fd, &raw mut system) } == 0;
+    let mut byte = 0_u8;
+    let (Ok(at), true) = (
+        i64::try_from(offset),
+        asked && system.f_type as u32 == SYSFS_MAGIC,
+    ) else {
+        return false;
+    };
+    // SAFETY: one byte is writable for the call; a bad fd is an error.
+    unsafe { libc::pread64(fd, (&raw mut byte).cast(), 1, at) == 0 }
+}
+
+/// Of <linux/magic.h>.
+const SYSFS_MAGIC: u32 = 0x6265_6572;
+
 /// Whether the kernel has the disk marked read-only.
 pub(super) fn is_read_only(fd: RawFd) -> bool {
     let mut flag = 0;

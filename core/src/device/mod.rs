@@ -11,7 +11,7 @@ mod mounts;
 mod open;
 
 pub use coherence::{Dropped, cached_pages, drop_range, durable, flush_range};
-pub use facts::{Facts, is_gone, is_well_known};
+pub use facts::{Facts, ends_early, is_gone, is_well_known};
 pub use identity::{Identity, Storage};
 pub use open::KernelDevice;
 

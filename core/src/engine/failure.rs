@@ -4,9 +4,11 @@
 use super::clock::coarse_ns;
 use super::queue::Queue;
 use super::reasons;
+use super::route::Endpoint;
 use super::settle::public_errno;
 use super::shared::{Answer, Errand, NO_PLUGIN, Purpose, add};
 use super::slot::Failure;
+use crate::device::ends_early;
 use std::sync::atomic::Ordering;
 use xcopy_abi::*;
 
@@ -192,6 +194,14 @@ impl Queue {
                 dst_offset: source.dst_base.wrapping_add(range.dst_offset) + start.offset,
                 length: range.length.saturating_sub(start.offset),
             };
+            let ended = answer.status == -libc::EIO
+                && answer.flags & XCOPY_RESULT_ERR_ON_READ != 0
+                && matches!(&self.pairs[slot.pair as usize].src_end,
+                    Endpoint::Kernel { fd, kind: XCOPY_KIND_FILE }
+                        if ends_early(*fd, range.src_offset, range.length));
+            if ended {
+                slot.detail |= reasons::SOURCE_ENDED;
+            }
             let first = start.index;
             let extra = slot.extra();
             if extra.failed.is_none_or(|(index, _)| first < index) {

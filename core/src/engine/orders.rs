@@ -5,6 +5,7 @@ use super::devices::PluginHandle;
 use super::dispatch::Tried;
 use super::pool::Owner;
 use super::queue::Queue;
+use super::reasons;
 use super::shared::{Answer, Errand, NO_PLUGIN, Purpose, add};
 use crate::plan::{Cursor, Step};
 use std::sync::Arc;
@@ -166,9 +167,13 @@ impl Queue {
         let (shared, owner, plugin) = (self.shared.clone(), plugin.plugin.clone(), order.plugin);
         let command = SendPtr(command);
         let share = Owner::Plugin(Arc::as_ptr(&owner).addr());
+        let id = order.id;
         let job = Box::new(move || {
             let command = command;
-            let mut result = xcopy_result::default();
+            let mut result = xcopy_result {
+                cookie,
+                ..Default::default()
+            };
             let status = match owner.table().execute {
                 // SAFETY: the state is the plugin's; the command is stable core
                 // memory until it is completed below.
@@ -180,7 +185,18 @@ impl Queue {
                 result.bytes = 0;
                 result.status = status;
             }
-            result.cookie = cookie;
+            if result.cookie != cookie {
+                // What it says is of another command: of this one nothing is known.
+                shared.stats.plugin_faults.fetch_add(1, Ordering::Relaxed);
+                result = xcopy_result {
+                    cookie,
+                    status: -libc::EIO,
+                    action: XCOPY_ACTION_NEXT_METHOD,
+                    reason: XCOPY_REASON_PLUGIN_FAULT,
+                    detail: reasons::fault_detail(id, XCOPY_FAULT_COOKIE),
+                    ..Default::default()
+                };
+            }
             shared.complete_remote(plugin, &result);
         });
         if !self.context.pool.run(share, job) {

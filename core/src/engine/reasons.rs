@@ -56,6 +56,9 @@ pub fn text(reason: u16) -> &'static str {
     c_text(reason).to_str().unwrap_or("")
 }
 
+/// In a detail word with an errno: the source ended before its range.
+pub const SOURCE_ENDED: u64 = 1 << 32;
+
 /// Packs an errno of the kernel into a detail word.
 pub fn errno_detail(method: u16, errno: i32) -> u64 {
     XCOPY_DETAIL_ERRNO << XCOPY_DETAIL_DOMAIN_SHIFT
@@ -94,6 +97,9 @@ fn sense_name(asc: u8, ascq: u8) -> &'static str {
 pub fn detail_text(detail: u64) -> String {
     match detail >> XCOPY_DETAIL_DOMAIN_SHIFT {
         XCOPY_DETAIL_NONE => String::new(),
+        XCOPY_DETAIL_ERRNO if detail & SOURCE_ENDED != 0 => {
+            "the source ended before its range: it is shorter than it was, or than it says".into()
+        }
         XCOPY_DETAIL_ERRNO => std::io::Error::from_raw_os_error(detail as u32 as i32).to_string(),
         XCOPY_DETAIL_SCSI => {
             let (asc, ascq) = ((detail >> 20) as u8, (detail >> 28) as u8);

@@ -29,6 +29,8 @@ pub enum Fault {
     Panic,
     /// Answers cookies that nobody gave, then the right one.
     Cookies,
+    /// Answers with a cookie that nobody gave, and no other.
+    Foreign,
     /// Ends by `complete` on a thread of no queue.
     Elsewhere,
     /// Fails.

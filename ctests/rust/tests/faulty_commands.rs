@@ -46,7 +46,11 @@ fn late_answers_are_waited_for() {
 
 /// A breach at command `k`: the method is left for good, the next one redoes it.
 fn breach(fault: Fault, code: u32) {
-    for model in MODELS {
+    breach_of(&MODELS, fault, code);
+}
+
+fn breach_of(models: &[Model], fault: Fault, code: u32) {
+    for &model in models {
         for k in [0, 3, 7] {
             let mut f = Fixture::new(model);
             f.script.fault(XCOPY_CMD_COPY, k, 1, fault.clone());
@@ -96,6 +100,12 @@ fn breach(fault: Fault, code: u32) {
             f.finish();
         }
     }
+}
+
+/// Where other models leave the command unanswered, `execute` has returned.
+#[test]
+fn an_execute_that_answers_for_another_command_is_caught() {
+    breach_of(&[Model::Blocking], Fault::Foreign, XCOPY_FAULT_COOKIE);
 }
 
 #[test]

@@ -159,6 +159,13 @@ pub fn canceled() {
 
 /// The end of a command of the model BLOCKING.
 pub fn end_blocking(cookie: u64, answer: i32, mut result: xcopy_result) {
+    if result.cookie != cookie {
+        let text = format!(
+            "execute of the command {cookie:#x} ended with the cookie {:#x}",
+            result.cookie
+        );
+        wire::fault(Fault::CompletesUnknown, &text);
+    }
     if answer != 0 && result.status == 0 {
         if result.bytes != 0 {
             let text = format!(

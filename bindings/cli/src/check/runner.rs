@@ -121,7 +121,10 @@ pub fn execute(context: &Context<'_>, order: &Order) -> Checked<Ended> {
     // call returns, as the contract has it.
     let (answer, result) = unsafe {
         let at: *mut xcopy_result = place.pointer();
-        at.write(xcopy_result::default());
+        at.write(xcopy_result {
+            cookie,
+            ..Default::default()
+        });
         let answer = calls::slow(&"execute", || execute(context.state, command, at));
         (answer, at.read())
     };

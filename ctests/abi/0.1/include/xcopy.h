@@ -108,7 +108,9 @@ int xcopy_context_free(struct xcopy_context *context);
  * directories of XCOPY_PLUGIN_DIR (ignored in a set-uid program) and then in
  * the installed directory; or a path, if it contains a '/'.
  * @return 0, or -errno: -ENOENT, -EACCES (owner or mode), -EEXIST (a plugin of
- * that name is registered), -ENOEXEC (no plugin, or another major version).
+ * that name is registered), -ENOEXEC (no plugin, or another major version),
+ * -ELIBACC (the loader refuses it), -EINVAL (no name of a plugin, or a table
+ * that breaks the contract), or what its start function answers.
  */
 int xcopy_plugin_load(struct xcopy_context *context, const char *name_or_path);
 
@@ -283,7 +285,8 @@ int xcopy_device_invalidate(struct xcopy_context *context, uint32_t device);
  * @param methods Receives up to `n` verdicts; may be NULL if `n` is 0.
  * @param stride sizeof(struct xcopy_method_info) as the caller was compiled.
  * @param n Places at `methods`.
- * @return The number of methods known, which may be more than `n`, or -errno.
+ * @return The number of methods known, which may be more than `n`, or -errno:
+ * -EINVAL for a stride smaller than the struct.
  */
 int xcopy_pair_query(struct xcopy_context *context,
                      uint32_t src,

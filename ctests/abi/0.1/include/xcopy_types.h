@@ -176,7 +176,7 @@ struct xcopy_plugin;
 /* The device or file system says that it does not support the operation. */
 #define XCOPY_REASON_NOT_SUPPORTED 5
 
-/* Offset or length does not meet the method's granularity. */
+/* Offset or length does not meet the method's granularity, or the device's block. */
 #define XCOPY_REASON_MISALIGNED 6
 
 /* Block sizes of source and destination differ. */
@@ -194,7 +194,10 @@ struct xcopy_plugin;
 /* The method failed before on this pair and is not tried again for a while. */
 #define XCOPY_REASON_FAILED_BEFORE 11
 
-/* Measured or known to be slower than what was used. */
+/*
+ * Measured or known to be slower than what was used: not used, or for a part only,
+ * as much as it took to find out.
+ */
 #define XCOPY_REASON_SLOWER 12
 
 /* The stack of devices (device-mapper, md, loop) cannot be resolved to one disk. */
@@ -215,10 +218,13 @@ struct xcopy_plugin;
 /* The device went away. */
 #define XCOPY_REASON_REMOVED 18
 
-/* Ranges of the request overlap. */
+/* Ranges of the request overlap, or a long list of them does not ascend. */
 #define XCOPY_REASON_OVERLAP 19
 
-/* A range lies beyond the end of a device or source file. */
+/*
+ * A range is empty, or lies beyond the end of a device or source file or beyond
+ * what 64 bits count.
+ */
 #define XCOPY_REASON_BOUNDS 20
 
 /* A persistent reservation of another host forbids the write. */
@@ -278,7 +284,10 @@ struct xcopy_plugin;
 /* Domain of a detail word (bits 60-63): none. */
 #define XCOPY_DETAIL_NONE UINT64_C(0)
 
-/* Domain: an errno of the host kernel in bits 0-31. */
+/*
+ * Domain: an errno of the host kernel in bits 0-31. Bit 32: the source ended
+ * before the range that was to be read.
+ */
 #define XCOPY_DETAIL_ERRNO UINT64_C(1)
 
 /*
@@ -648,7 +657,10 @@ struct xcopy_report {
     uint32_t sense_len;
     /* Index of the first range that failed, or the number of ranges. */
     uint64_t failed_index;
-    /* The first piece known to have failed, in absolute bytes; length 0 if none. */
+    /*
+     * The first piece known to have failed, in absolute bytes; all 0 if none. A
+     * range that was refused is all of the piece, as it was given.
+     */
     struct xcopy_range failed;
     /*
      * No byte at or after this position, counted in range order from the

@@ -71,6 +71,7 @@ pub(super) unsafe fn perform(state: *mut c_void, command: &xcopy_cmd, fault: &Fa
                     ..good
                 }]),
                 Fault::Twice => answer(vec![good, good]),
+                Fault::Foreign => answer(vec![xcopy_result { cookie: 77, ..good }]),
                 Fault::Cookies => {
                     let foreign = |cookie| xcopy_result { cookie, ..good };
                     answer(vec![
