@@ -449,6 +449,8 @@ static void refuse_options(void)
     CONTEXT(c.flags = 1);
     CONTEXT(c.pool_threads = UINT32_MAX);
     CONTEXT(c.alloc = some_alloc); /* without a free */
+    CONTEXT(c.memory_budget = 0);
+    CONTEXT(c.memory_budget = 65535);
 #define QUEUE(change)                                                \
     do {                                                             \
         CHECK_OK(xcopy_queue_options_init(&q, sizeof q));            \

@@ -140,7 +140,7 @@ pub const XCOPY_REASON_OVERLAP: u16 = 19;
 pub const XCOPY_REASON_BOUNDS: u16 = 20;
 /// A persistent reservation of another host forbids the write.
 pub const XCOPY_REASON_RESERVED: u16 = 21;
-/// The device has no resources for the operation now.
+/// The device has no resources for the operation now, or the host no memory.
 pub const XCOPY_REASON_RESOURCES: u16 = 22;
 /// A token is unknown, expired, revoked or damaged.
 pub const XCOPY_REASON_TOKEN: u16 = 23;
@@ -323,7 +323,10 @@ pub struct xcopy_context_options {
     pub thread_start: xcopy_thread_fn,
     /// First argument of `thread_start`.
     pub thread_ctx: *mut c_void,
-    /// Bytes of bounce buffers that the context uses at most.
+    /// Bytes of bounce buffers that the context uses at most; 65,536 at least. Under
+    /// 1 MiB a copy through the host is slower. A request that finds all of it in use
+    /// by others waits, about 15 s at most, and fails with -ENOMEM, as it does at once
+    /// where `alloc` gives nothing and nothing is in use.
     pub memory_budget: u64,
     /// Methods that the context uses at all, as a mask; 0 is all of them.
     pub methods: u32,
@@ -443,7 +446,8 @@ pub struct xcopy_completion {
     pub bytes_copied: u64,
     /// Of those, the bytes that never passed through the host.
     pub bytes_offloaded: u64,
-    /// The last error as the device gave it; xcopy_detail_string says it in words.
+    /// The last error as the device gave it; xcopy_detail_string says it in words. 0
+    /// with `res` 0, unless a method was left (XCOPY_CPL_FELL_BACK): then that failure.
     pub detail: u64,
     /// Commands that backends were given for this request; a flush that made it
     /// durable counts here and in no method's share.

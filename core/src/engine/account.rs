@@ -139,6 +139,10 @@ impl Queue {
             reason: slot.reason,
             reserved: 0,
         };
+        if slot.res == 0 && slot.outcome & XCOPY_CPL_FELL_BACK == 0 {
+            // What was transient is over.
+            completion.detail = 0;
+        }
         if slot.res != 0 || slot.extra.is_some() {
             completion.bytes_done = self.totals(index).done;
         }

@@ -217,7 +217,11 @@ impl Queue {
             let mut judged = affine.to_vec();
             let pair = &self.pairs[index as usize];
             if let (Some(_), Some(_)) = (&pair.src, &pair.dst) {
-                judged.push(route::host_method(&src_end, &dst_end));
+                judged.push(route::host_method(
+                    &src_end,
+                    &dst_end,
+                    &self.context.buffers,
+                ));
             }
             self.context.remember_affine(pair.key, judged.clone());
             verdicts.append(&mut judged);

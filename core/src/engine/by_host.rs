@@ -10,7 +10,7 @@ use super::queue::Queue;
 use super::route::Endpoint;
 use super::shared::{Answer, Purpose};
 use crate::device::{is_gone, is_well_known};
-use crate::host::{Buffer, CopyJob, Outcome, RangesJob, RingCopy, Side};
+use crate::host::{Buffer, CopyJob, Outcome, RangesJob, RingCopy, Short, Side};
 use crate::plan::{Cursor, Kind, Step, next_command};
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -137,13 +137,12 @@ impl Queue {
         step: Step,
         range: xcopy_range,
     ) -> Tried {
-        let Some(buffer) = self.context.buffers.take(step.bytes as usize) else {
-            self.put_back(index, step.start, step.start.position + step.bytes, false);
-            return if self.has_flying() {
-                Tried::Blocked
-            } else {
-                self.no_memory(index)
-            };
+        let buffer = match self.context.buffers.try_take(step.bytes as usize) {
+            Ok(buffer) => buffer,
+            Err(short) => {
+                self.put_back(index, step.start, step.start.position + step.bytes, false);
+                return self.no_memory(index, short);
+            }
         };
         let slot = &mut self.slots[index as usize];
         slot.untouched = slot.untouched.max(step.start.position + step.bytes);
@@ -159,7 +158,12 @@ impl Queue {
         Tried::Sent
     }
 
-    pub(super) fn no_memory(&mut self, index: u32) -> Tried {
+    /// There is no buffer for a piece: the request waits, for a while, for one that
+    /// is in use, or fails.
+    pub(super) fn no_memory(&mut self, index: u32, short: Short) -> Tried {
+        if short == Short::Now && (self.has_flying() || self.pause(index)) {
+            return Tried::Blocked;
+        }
         self.fail(index, -libc::ENOMEM, XCOPY_REASON_RESOURCES, 0);
         Tried::Failed
     }
@@ -246,7 +250,7 @@ impl Queue {
             self.fail(index, -libc::ENOTSUP, XCOPY_REASON_NOT_ALLOWED, 0);
             return Tried::Failed;
         }
-        let limits = zero_limits(&pair.dst_end);
+        let limits = zero_limits(&pair.dst_end, self.context.buffers.max_size());
         let (source, mut cursor, mut out) = (slot.source(), piece.start, [ONE]);
         let Some(step) = next_command(&source, &mut cursor, piece.end, &limits, 0, &mut out) else {
             return Tried::Blocked;
@@ -320,12 +324,9 @@ impl Queue {
             self.fail(index, -libc::ENOTSUP, XCOPY_REASON_NOT_SUPPORTED, 0);
             return Tried::Failed;
         }
-        let Some(mut buffer) = self.context.buffers.take(step.bytes as usize) else {
-            return if self.has_flying() {
-                Tried::Blocked
-            } else {
-                self.no_memory(index)
-            };
+        let mut buffer = match self.context.buffers.try_take(step.bytes as usize) {
+            Ok(buffer) => buffer,
+            Err(short) => return self.no_memory(index, short),
         };
         buffer.fill(0);
         Self::consume(slot, cursor, from_remainder);
@@ -342,7 +343,7 @@ impl Queue {
 /// Bytes of one zeroing at most: more would make cancel slow.
 const ZERO_MAX_BYTES: u64 = 1 << 30;
 
-fn zero_limits(end: &Endpoint) -> xcopy_limits {
+fn zero_limits(end: &Endpoint, most: usize) -> xcopy_limits {
     let mut limits = xcopy_limits {
         max_bytes: ZERO_MAX_BYTES,
         max_ranges: 1,
@@ -350,7 +351,7 @@ fn zero_limits(end: &Endpoint) -> xcopy_limits {
     };
     if let Endpoint::Plugin { plugin, props, .. } = end {
         if plugin.table().commands & XCOPY_CAN_ZERO == 0 {
-            limits.max_bytes = BUFFER_BYTES as u64;
+            limits.max_bytes = BUFFER_BYTES.min(most) as u64;
         }
         if props.max_io_bytes != 0 {
             limits.max_bytes = limits.max_bytes.min(props.max_io_bytes);
@@ -365,14 +366,18 @@ const PIECE_BYTES: usize = 256 << 10;
 /// Ranges of one host command at most: 96 KiB of memory.
 const RANGES_MAX: usize = 4096;
 
-/// A buffer for work on the pool, or the answer that there is none now.
+/// A buffer for work on the pool, or the answer that there is none.
 fn pool_buffer(context: &Context, bytes: u64) -> Result<(Buffer, usize), Answer> {
-    let size = (PIECE_BYTES as u64).min(bytes.max(1)) as usize;
-    match context.buffers.take(size) {
-        Some(buffer) => Ok((buffer, size)),
-        None => Err(Answer {
-            status: -libc::EAGAIN,
-            action: XCOPY_ACTION_RETRY,
+    let most = PIECE_BYTES.min(context.buffers.max_size());
+    let size = (most as u64).min(bytes.max(1)) as usize;
+    match context.buffers.try_take(size) {
+        Ok(buffer) => Ok((buffer, size)),
+        Err(short) => Err(Answer {
+            status: -libc::ENOMEM,
+            action: match short {
+                Short::Now => XCOPY_ACTION_RETRY,
+                Short::Memory => XCOPY_ACTION_FATAL,
+            },
             reason: XCOPY_REASON_RESOURCES,
             flags: XCOPY_RESULT_UNTOUCHED,
             ..Default::default()

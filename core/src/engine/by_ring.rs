@@ -18,7 +18,7 @@ use super::queue::Queue;
 use super::route::Endpoint;
 use super::shared::{Errand, NO_PLUGIN, Purpose};
 use crate::device::is_well_known;
-use crate::host::{HostRing, Mover, RingCopy};
+use crate::host::{HostRing, Mover, RingCopy, Short};
 use crate::plan::Step;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -143,11 +143,8 @@ impl Queue {
         if !self.ring.as_mut().is_some_and(|ring| ring.start(copy)) {
             self.shared.land(cell_index);
             self.put_back(index, step.start, step.start.position + step.bytes, false);
-            return if self.has_flying() {
-                Tried::Blocked
-            } else {
-                self.no_memory(index)
-            };
+            let short = self.context.buffers.try_take(1).err();
+            return self.no_memory(index, short.unwrap_or(Short::Now));
         }
         self.free_cells.pop();
         self.count_command(index);

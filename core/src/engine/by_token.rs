@@ -113,16 +113,15 @@ impl Queue {
         unsafe { *range = out[0] };
         let mut buffer = std::ptr::null_mut();
         if creates {
-            let Some(mut room) = self.context.buffers.take(TOKEN_ROOM) else {
-                let method =
-                    &mut self.pairs[self.slots[index as usize].pair as usize].methods[chosen];
-                method.in_flight -= 1;
-                self.put_back(index, step.start, step.start.position + step.bytes, false);
-                return if self.has_flying() {
-                    Tried::Blocked
-                } else {
-                    self.no_memory(index)
-                };
+            let taken = self.context.buffers.try_take(TOKEN_ROOM);
+            let mut room = match taken {
+                Ok(room) => room,
+                Err(short) => {
+                    let slot = &self.slots[index as usize];
+                    self.pairs[slot.pair as usize].methods[chosen].in_flight -= 1;
+                    self.put_back(index, step.start, step.start.position + step.bytes, false);
+                    return self.no_memory(index, short);
+                }
             };
             buffer = room.as_mut_ptr();
             self.buffers[cell as usize] = Some(room);

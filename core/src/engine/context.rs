@@ -27,7 +27,9 @@ const POOL_THREADS: u32 = 8;
 const MEMORY_BUDGET: u64 = 128 << 20;
 /// Default rest of a failed method: Windows marks a failed pair for 3 minutes.
 const RETRY_AFTER_S: u32 = 180;
-/// Bytes of one bounce buffer.
+/// Least budget of bounce buffers (xcopy_context_options): less would be slow.
+const MEMORY_LEAST: u64 = 64 << 10;
+/// Bytes of one bounce buffer; less where the budget is.
 pub const BUFFER_BYTES: usize = 1 << 20;
 
 /// The options that a context has when none are given.
@@ -104,6 +106,12 @@ impl Context {
         }
         if options.pool_threads > 1024 {
             return Err(Error::new(libc::EINVAL, "pool_threads: 1,024 at most"));
+        }
+        if options.memory_budget < MEMORY_LEAST {
+            return Err(Error::new(
+                libc::EINVAL,
+                format!("memory_budget: {MEMORY_LEAST} bytes at least"),
+            ));
         }
         let never = !(crate::plugin::fixed_mask() | u32::MAX << XCOPY_METHOD_DYNAMIC);
         if options.methods & never != 0 {

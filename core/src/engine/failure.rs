@@ -81,18 +81,26 @@ impl Queue {
             method.adapt.busy();
             self.update_way(pair, errand.method);
         }
+        if !self.pause(index) {
+            let on_host = errand.plugin == NO_PLUGIN || errand.purpose != Purpose::Method;
+            if on_host {
+                self.fatal(index, errand, answer, reason);
+            } else {
+                self.leave_method(index, errand, answer, id, reason);
+            }
+        }
+    }
+
+    /// Lets a request wait, longer each time; false, and from the start again, once
+    /// it waited too often without a success.
+    pub(super) fn pause(&mut self, index: u32) -> bool {
         let extra = self.slots[index as usize].extra();
         let was_paused = extra.not_before != 0;
         // What fails while it waits was on its way before: one failure for the lot.
         extra.retries += u32::from(!was_paused);
         if extra.retries > RETRIES_MAX {
             extra.retries = 0;
-            let on_host = errand.plugin == NO_PLUGIN || errand.purpose != Purpose::Method;
-            return if on_host {
-                self.fatal(index, errand, answer, reason)
-            } else {
-                self.leave_method(index, errand, answer, id, reason)
-            };
+            return false;
         }
         let pause = PAUSE_NS << (extra.retries.saturating_sub(1) / 4).min(6);
         extra.not_before = coarse_ns() + pause;
@@ -101,6 +109,7 @@ impl Queue {
             self.timed += 1;
         }
         self.earliest = self.earliest.min(until);
+        true
     }
 
     /// Smaller commands from now on; false if they cannot be smaller.

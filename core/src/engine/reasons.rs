@@ -26,7 +26,7 @@ static TEXTS: [&CStr; XCOPY_REASON_COUNT as usize] = [
     c"ranges of the request overlap, or many of them do not ascend",
     c"a range is empty or lies beyond the end",
     c"a persistent reservation forbids the write",
-    c"the device has no resources for it now",
+    c"the device has no resources for it now, or the host no memory",
     c"the token is unknown, expired, revoked or damaged",
     c"a device feature has to be switched on and was not allowed to be",
     c"the running kernel refuses or lacks the interface",

@@ -7,6 +7,7 @@ use super::devices::{Attachment, Device, Origin, PluginHandle, text_of};
 use super::reasons;
 use crate::device::KernelDevice;
 use crate::error::Result;
+use crate::host::Buffers;
 use crate::plugin::Plugin;
 use std::sync::Arc;
 use xcopy_abi::*;
@@ -125,7 +126,7 @@ pub fn probe(
     let source = endpoint(context, src)?;
     let destination = endpoint(context, dst)?;
     if src.is_some() && dst.is_some() {
-        methods.push(host_method(&source, &destination));
+        methods.push(host_method(&source, &destination, &context.buffers));
     }
     sort(&mut methods);
     Ok(Route {
@@ -404,7 +405,7 @@ const HOST_MAX_BYTES: u64 = 16 << 20;
 const BRIDGE_MAX_BYTES: u64 = 1 << 20;
 
 /// The verdict on the core's own read_write.
-pub fn host_method(src: &Endpoint, dst: &Endpoint) -> RouteMethod {
+pub fn host_method(src: &Endpoint, dst: &Endpoint, buffers: &Buffers) -> RouteMethod {
     let mut method = RouteMethod {
         id: XCOPY_METHOD_READ_WRITE,
         flags: 0,
@@ -444,6 +445,8 @@ pub fn host_method(src: &Endpoint, dst: &Endpoint) -> RouteMethod {
                 };
             }
             Endpoint::Plugin { props, .. } => {
+                // A bridge's command is one buffer.
+                limits.max_bytes = limits.max_bytes.min(buffers.max_size() as u64);
                 let block = props.block_size.max(1);
                 if is_src {
                     limits.src_granularity = block;

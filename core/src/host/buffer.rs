@@ -13,6 +13,15 @@ const CLASSES: usize = 5;
 /// Smallest size if the caller states none.
 const DEFAULT_SIZE: usize = 1 << 20;
 
+/// Why there is no buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Short {
+    /// Others are in use: come back when one was dropped.
+    Now,
+    /// Nothing is in use whose end could help: out of memory.
+    Memory,
+}
+
 /// The bounce buffers of a context. Cheap to clone; a clone is the same pool.
 #[derive(Clone)]
 pub struct Buffers {
@@ -41,8 +50,10 @@ unsafe impl Sync for Shared {}
 struct State {
     /// Bytes taken from the allocator, in use or in the lists.
     held: usize,
-    /// Bytes in use.
+    /// Bytes in use, and those that are being asked of the allocator.
     in_use: usize,
+    /// The latter alone.
+    asked: usize,
     /// The allocator is not to be called any more.
     closed: bool,
     idle: [Vec<Memory>; CLASSES],
@@ -58,8 +69,8 @@ unsafe impl Sync for Memory {}
 
 impl Buffers {
     /// A pool over an allocator; both functions `None` is anonymous pages. `unit` is the
-    /// smallest size, rounded up to pages; 0 is 1 MiB. The budget always allows one
-    /// buffer of that size.
+    /// smallest size, rounded up to pages; 0 is 1 MiB. Where the budget is less, the
+    /// smallest size is what it allows, a page at least.
     pub fn new(
         alloc: xcopy_alloc_fn,
         free: xcopy_free_fn,
@@ -73,7 +84,11 @@ impl Buffers {
                 .min(usize::MAX >> (CLASSES + 1))
                 .next_multiple_of(ALIGN),
         };
-        let budget = usize::try_from(budget).unwrap_or(usize::MAX).max(unit);
+        let budget = usize::try_from(budget).unwrap_or(usize::MAX).max(ALIGN);
+        let unit = match unit <= budget {
+            true => unit,
+            false => budget - budget % ALIGN,
+        };
         // One without the other would mix two allocators.
         let zeroed = alloc.is_none() || free.is_none();
         let (alloc, free) = if zeroed {
@@ -112,42 +127,43 @@ impl Buffers {
         self.shared.lock().in_use
     }
 
-    /// A buffer of at least `size` bytes. `None` while the budget is used up:
-    /// queue, and come back when a buffer was dropped. `None` while nothing is
-    /// in use, or for more than `max_size`, is out of memory.
+    /// A buffer of at least `size` bytes, or None as `try_take`.
     pub fn take(&self, size: usize) -> Option<Buffer> {
-        let class = (0..CLASSES).find(|class| self.shared.unit << class >= size)?;
+        self.try_take(size).ok()
+    }
+
+    /// A buffer of at least `size` bytes, `max_size` at most.
+    pub fn try_take(&self, size: usize) -> Result<Buffer, Short> {
+        let class = (0..CLASSES).find(|class| self.shared.unit << class >= size);
+        let class = class.ok_or(Short::Memory)?;
         let length = self.shared.unit << class;
         let mut state = self.shared.lock();
-        if state.closed {
-            return None;
+        if state.closed || length > self.shared.budget {
+            return Err(Short::Memory);
         }
-        let found = match state.idle[class].pop() {
-            Some(memory) => {
-                state.in_use += length;
-                Some(memory)
+        let found = state.idle[class].pop();
+        if found.is_none() {
+            if !self.shared.reserve(&mut state, length) {
+                return Err(Short::Now);
             }
-            None if self.shared.reserve(&mut state, length) => {
-                state.in_use += length;
-                None
-            }
-            None => return None,
-        };
+            state.asked += length;
+        }
+        state.in_use += length;
         drop(state);
         // Outside the lock: large allocations are slow.
         let memory = match found {
             Some(memory) => memory,
-            None => match self.shared.obtain(length) {
-                Some(memory) => memory,
-                None => {
-                    let mut state = self.shared.lock();
-                    state.in_use -= length;
-                    state.held -= length;
-                    return None;
+            None => {
+                let memory = self.shared.obtain(length);
+                let mut state = self.shared.lock();
+                state.asked -= length;
+                match memory {
+                    Some(memory) => memory,
+                    None => return Err(self.shared.do_without(&mut state, length)),
                 }
-            },
+            }
         };
-        Some(Buffer {
+        Ok(Buffer {
             memory: Some(memory),
             class,
             shared: Arc::clone(&self.shared),
@@ -187,6 +203,18 @@ impl Shared {
         }
         state.held += length;
         true
+    }
+
+    /// The allocator has nothing: what idles goes back to it.
+    fn do_without(&self, state: &mut State, length: usize) -> Short {
+        state.in_use -= length;
+        state.held -= length;
+        let idle = state.held > state.in_use;
+        self.empty(state);
+        match idle || state.in_use > state.asked {
+            true => Short::Now,
+            false => Short::Memory,
+        }
     }
 
     /// Gives back what is not in use.

@@ -309,7 +309,7 @@ fn a_stopped_command_ends_with_what_it_did() {
 
 #[test]
 fn one_buffer_is_enough_and_none_is_told() {
-    let all = buffers(1);
+    let all = buffers(MIB as u64);
     let mut ring = HostRing::new(all.clone(), false).unwrap();
     let data = pattern(10, 9 * MIB + 1);
     let (a, src) = file_with(&data);

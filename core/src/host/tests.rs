@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use xcopy_abi::XCOPY_KIND_FILE;
+use xcopy_abi::{XCOPY_KIND_FILE, xcopy_alloc_fn, xcopy_free_fn};
 
 static RUN: AtomicBool = AtomicBool::new(false);
 
@@ -355,13 +355,69 @@ fn buffers_keep_to_the_budget_and_are_used_again() {
     assert_eq!(buffers.in_use(), 0);
     assert!(buffers.take((4 << 20) + 1).is_none());
     assert!(buffers.take(usize::MAX).is_none());
-    assert_eq!(
-        Buffers::new(None, None, std::ptr::null_mut(), 0, 0)
-            .take(9)
-            .unwrap()
-            .len(),
-        1 << 20
+    // A smaller budget makes smaller buffers, in pages.
+    for (budget, unit) in [(0, 4096), (65_536, 65_536), (100_000, 98_304)] {
+        let buffers = Buffers::new(None, None, std::ptr::null_mut(), 1 << 20, budget);
+        assert_eq!((buffers.unit(), buffers.max_size()), (unit, unit));
+        assert_eq!(buffers.take(9).unwrap().len(), unit);
+        assert_eq!(buffers.try_take(unit + 1).err(), Some(Short::Memory));
+    }
+}
+
+#[test]
+fn a_buffer_that_is_in_use_may_come_and_memory_that_is_not_there_does_not() {
+    let buffers = Buffers::new(None, None, std::ptr::null_mut(), 4096, 8192);
+    let held = [buffers.take(1).unwrap(), buffers.take(1).unwrap()];
+    assert_eq!(buffers.try_take(1).err(), Some(Short::Now));
+    assert_eq!(buffers.try_take(8193).err(), Some(Short::Memory));
+    drop(held);
+    // An allocator that has one.
+    let (alloc, free): (xcopy_alloc_fn, xcopy_free_fn) = (Some(one_alloc), Some(one_free));
+    let left = AtomicUsize::new(1);
+    let buffers = Buffers::new(
+        alloc,
+        free,
+        (&raw const left).cast_mut().cast(),
+        4096,
+        1 << 20,
     );
+    let one = buffers.take(1).unwrap();
+    assert_eq!(buffers.try_take(1).err(), Some(Short::Now));
+    drop(one);
+    // What idles is given back, for the allocator to make something else of.
+    assert_eq!(buffers.try_take(8192).err(), Some(Short::Now));
+    assert_eq!(left.load(Ordering::Relaxed), 1);
+    let two = buffers.take(8192).unwrap();
+    drop(two);
+    left.store(0, Ordering::Relaxed);
+    buffers.take(8192).unwrap();
+    assert_eq!(buffers.try_take(1).err(), Some(Short::Now));
+    left.store(0, Ordering::Relaxed);
+    assert_eq!(buffers.try_take(1).err(), Some(Short::Memory));
+    assert_eq!(buffers.in_use(), 0);
+}
+
+/// An allocator of as many buffers as its context says.
+unsafe extern "C" fn one_alloc(ctx: *mut c_void, size: usize, align: usize) -> *mut c_void {
+    // SAFETY: the test's counter.
+    let left = unsafe { &*ctx.cast::<AtomicUsize>() };
+    let take = |left: usize| left.checked_sub(1);
+    if left
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+        .is_err()
+    {
+        return std::ptr::null_mut();
+    }
+    // SAFETY: the pool's alignment is a power of two of at least a pointer.
+    unsafe { libc::aligned_alloc(align, size) }
+}
+
+unsafe extern "C" fn one_free(ctx: *mut c_void, memory: *mut c_void, _: usize, _: usize) {
+    // SAFETY: the test's counter, and memory of aligned_alloc.
+    unsafe {
+        (*ctx.cast::<AtomicUsize>()).fetch_add(1, Ordering::Relaxed);
+        libc::free(memory);
+    }
 }
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
