@@ -3,6 +3,19 @@
 use super::*;
 use crate::device::testing::{LoopDisk, run};
 
+/// A claim that was given up stays for a moment with programs that other tests
+/// start: they have copies of all descriptors until they run.
+fn eventually<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        if let Some(done) = attempt() {
+            return done;
+        }
+        assert!(std::time::Instant::now() < end, "it stays claimed");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn a_loop_disk_is_a_disk_claimed_once_per_process() {
     let Some(disk) = LoopDisk::new(8 << 20) else {
@@ -18,7 +31,7 @@ fn a_loop_disk_is_a_disk_claimed_once_per_process() {
             .map(drop)
     };
     let source = open(disk.path(), READ).unwrap();
-    assert!(exclusive().is_ok(), "a source takes no claim");
+    eventually(|| exclusive().ok()); // a source takes no claim
     let facts = source.facts();
     assert_eq!(
         (facts.kind, facts.dev, facts.disk),
@@ -32,7 +45,7 @@ fn a_loop_disk_is_a_disk_claimed_once_per_process() {
         facts.stack.as_deref().unwrap().starts_with("loop over /"),
         "{facts:?}"
     );
-    let first = open(disk.path(), WRITE).unwrap();
+    let first = eventually(|| open(disk.path(), WRITE).ok());
     assert_eq!(first.identity(), source.identity());
     let second = open(disk.path(), READ | WRITE).unwrap();
     assert!(exclusive().is_err());
@@ -42,14 +55,16 @@ fn a_loop_disk_is_a_disk_claimed_once_per_process() {
         "the second handle still holds the claim"
     );
     drop(second);
-    assert!(exclusive().is_ok());
+    eventually(|| exclusive().ok());
 
-    let foreign = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_EXCL)
-        .open(disk.path());
-    let foreign = foreign.unwrap();
+    let foreign = eventually(|| {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_EXCL)
+            .open(disk.path())
+            .ok()
+    });
     let error = refusal(open(disk.path(), WRITE));
     assert_eq!(error.errno, libc::EBUSY);
     assert!(error.message.contains("XCOPY_OPEN_OWNED"));
@@ -62,21 +77,21 @@ fn a_loop_disk_is_a_disk_claimed_once_per_process() {
     // A forced handle without the claim lends none to others.
     assert_eq!(refusal(open(disk.path(), WRITE)).errno, libc::EBUSY);
     drop((foreign, owned));
-    let late = open(disk.path(), WRITE).unwrap();
+    let late = eventually(|| open(disk.path(), WRITE).ok());
     assert!(exclusive().is_err());
     drop(late);
     drop(forced);
-    assert!(exclusive().is_ok());
+    eventually(|| exclusive().ok());
 
     let plain = OpenOptions::new()
         .read(true)
         .write(true)
         .open(disk.path())
         .unwrap();
-    let borrowed = KernelDevice::from_fd(plain.as_raw_fd(), WRITE).unwrap();
+    let borrowed = eventually(|| KernelDevice::from_fd(plain.as_raw_fd(), WRITE).ok());
     assert!(exclusive().is_err());
     drop(borrowed);
-    assert!(exclusive().is_ok());
+    eventually(|| exclusive().ok());
 }
 
 #[test]
@@ -133,10 +148,10 @@ fn the_file_of_a_mounted_or_claimed_loop_disk_is_refused_as_the_disk_is() {
             .open(path)
     };
     // Attached alone it is a file like others; the disk is claimed with it.
-    let written = open(&image, READ | WRITE).unwrap();
+    let written = eventually(|| open(&image, READ | WRITE).ok());
     assert!(exclusive(disk.path()).is_err());
     drop(written);
-    let foreign = exclusive(disk.path()).unwrap();
+    let foreign = eventually(|| exclusive(disk.path()).ok());
     refused(&image, "claimed");
     let by_fd = OpenOptions::new().write(true).open(&image).unwrap();
     let error = refusal(KernelDevice::from_fd(by_fd.as_raw_fd(), WRITE));
@@ -148,7 +163,7 @@ fn the_file_of_a_mounted_or_claimed_loop_disk_is_refused_as_the_disk_is() {
     refused(&other, "claimed");
     fs::rename(image.with_file_name("moved"), &image).unwrap();
     drop(foreign);
-    assert!(open(&image, WRITE).is_ok());
+    eventually(|| open(&image, WRITE).ok());
     let Some(point) = disk.mount("ext4") else {
         return;
     };
@@ -159,7 +174,7 @@ fn the_file_of_a_mounted_or_claimed_loop_disk_is_refused_as_the_disk_is() {
     run("losetup", &["-d", &second]).unwrap();
     assert_eq!(error.map(|error| error.errno), Some(libc::EBUSY));
     run("umount", &[point.to_str().unwrap()]).unwrap();
-    assert!(open(&image, WRITE).is_ok());
+    eventually(|| open(&image, WRITE).ok());
 }
 
 #[test]
