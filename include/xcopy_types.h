@@ -459,7 +459,7 @@ struct xcopy_context_options {
     xcopy_log_fn log;
     /* First argument of `log`. */
     void *log_ctx;
-    /* Replaces the allocator of bounce buffers; NULL, with `free` NULL too, is malloc. */
+    /* Replaces the allocator of bounce buffers; NULL, with `free` NULL too, is anonymous pages. */
     xcopy_alloc_fn alloc;
     /* Frees what `alloc` gave. */
     xcopy_free_fn free;

@@ -313,7 +313,7 @@ pub struct xcopy_context_options {
     pub log: xcopy_log_fn,
     /// First argument of `log`.
     pub log_ctx: *mut c_void,
-    /// Replaces the allocator of bounce buffers; NULL, with `free` NULL too, is malloc.
+    /// Replaces the allocator of bounce buffers; NULL, with `free` NULL too, is anonymous pages.
     pub alloc: xcopy_alloc_fn,
     /// Frees what `alloc` gave.
     pub free: xcopy_free_fn,

@@ -230,7 +230,7 @@ struct xcopy_plugin;
 /* A persistent reservation of another host forbids the write. */
 #define XCOPY_REASON_RESERVED 21
 
-/* The device has no resources for the operation now. */
+/* The device has no resources for the operation now, or the host no memory. */
 #define XCOPY_REASON_RESOURCES 22
 
 /* A token is unknown, expired, revoked or damaged. */
@@ -459,7 +459,7 @@ struct xcopy_context_options {
     xcopy_log_fn log;
     /* First argument of `log`. */
     void *log_ctx;
-    /* Replaces the allocator of bounce buffers; NULL, with `free` NULL too, is malloc. */
+    /* Replaces the allocator of bounce buffers; NULL, with `free` NULL too, is anonymous pages. */
     xcopy_alloc_fn alloc;
     /* Frees what `alloc` gave. */
     xcopy_free_fn free;
@@ -469,7 +469,12 @@ struct xcopy_context_options {
     xcopy_thread_fn thread_start;
     /* First argument of `thread_start`. */
     void *thread_ctx;
-    /* Bytes of bounce buffers that the context uses at most. */
+    /*
+     * Bytes of bounce buffers that the context uses at most; 65,536 at least. Under
+     * 1 MiB a copy through the host is slower. A request that finds all of it in use
+     * by others waits, about 15 s at most, and fails with -ENOMEM, as it does at once
+     * where `alloc` gives nothing and nothing is in use.
+     */
     uint64_t memory_budget;
     /* Methods that the context uses at all, as a mask; 0 is all of them. */
     uint32_t methods;
@@ -597,7 +602,10 @@ struct xcopy_completion {
     uint64_t bytes_copied;
     /* Of those, the bytes that never passed through the host. */
     uint64_t bytes_offloaded;
-    /* The last error as the device gave it; xcopy_detail_string says it in words. */
+    /*
+     * The last error as the device gave it; xcopy_detail_string says it in words. 0
+     * with `res` 0, unless a method was left (XCOPY_CPL_FELL_BACK): then that failure.
+     */
     uint64_t detail;
     /*
      * Commands that backends were given for this request; a flush that made it
