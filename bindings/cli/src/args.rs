@@ -41,11 +41,11 @@ pub enum Command {
 pub struct CopyArgs {
     /// First byte to read; with this, --dst-offset or --length a piece is copied
     /// into DST, whose other bytes stay and which is never shortened
-    #[arg(long, value_name = "N", default_value = "0", value_parser = size::parse)]
-    pub src_offset: u64,
-    /// First byte to write
-    #[arg(long, value_name = "N", default_value = "0", value_parser = size::parse)]
-    pub dst_offset: u64,
+    #[arg(long = "src-offset", value_name = "N", value_parser = size::parse)]
+    pub src_start: Option<u64>,
+    /// First byte to write; given, it may be 0 and DST is still not shortened
+    #[arg(long = "dst-offset", value_name = "N", value_parser = size::parse)]
+    pub dst_start: Option<u64>,
     /// Bytes to copy [default: to the end of SRC]
     #[arg(long, value_name = "N", value_parser = size::parse)]
     pub length: Option<u64>,
@@ -89,6 +89,23 @@ pub struct CopyArgs {
     /// The same, or a directory; a file that does not exist is created
     #[arg(value_name = "DST")]
     pub dst: PathBuf,
+}
+
+impl CopyArgs {
+    /// First byte to read.
+    pub fn src_offset(&self) -> u64 {
+        self.src_start.unwrap_or(0)
+    }
+
+    /// First byte to write.
+    pub fn dst_offset(&self) -> u64 {
+        self.dst_start.unwrap_or(0)
+    }
+
+    /// Whether DST becomes what SRC is, and no piece of it.
+    pub fn whole(&self) -> bool {
+        self.src_start.is_none() && self.dst_start.is_none() && self.length.is_none()
+    }
 }
 
 /// `xcopy probe`

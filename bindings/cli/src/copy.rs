@@ -1,6 +1,7 @@
 //! `xcopy copy`.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -90,9 +91,10 @@ fn prepared(
         src: &*src,
         dst: &*dst,
         length: length(args, src)?,
-        whole: args.src_offset == 0 && args.dst_offset == 0 && args.length.is_none(),
+        whole: args.whole(),
     };
     job.check_destination()?;
+    job.make_room_for_holes()?;
     let mut tally = Tally::default();
     let started = Instant::now();
     job.transfer(&mut queue, &interrupts, &mut tally, started)
@@ -214,16 +216,16 @@ fn length(args: &CopyArgs, src: &Target) -> Result<u64> {
             format!("{}: {what}; {next}", src.name()),
         ))
     };
-    let Some(rest) = size.checked_sub(args.src_offset) else {
+    let Some(rest) = size.checked_sub(args.src_offset()) else {
         return beyond(format!(
             "--src-offset {} lies beyond its end",
-            args.src_offset
+            args.src_offset()
         ));
     };
     match args.length {
         Some(length) if length > rest => beyond(format!(
             "--length {length} from byte {} ends beyond it",
-            args.src_offset
+            args.src_offset()
         )),
         Some(length) => Ok(length),
         None => Ok(rest),
@@ -305,7 +307,7 @@ impl Job<'_> {
     }
 
     fn check_destination(&self) -> Result<()> {
-        let Some(end) = self.args.dst_offset.checked_add(self.length) else {
+        let Some(end) = self.args.dst_offset().checked_add(self.length) else {
             return Err(Failure::failed(
                 libc::EFBIG,
                 format!(
@@ -351,6 +353,28 @@ impl Job<'_> {
 
     /// Copies: one request, or with a rate one piece after the other. Err is a
     /// refusal before any byte; what goes wrong later is in the tally.
+    /// Makes the copy of a sparse file as long as it will be: file systems set
+    /// blocks aside behind the end of a file that grows, and would keep them in
+    /// its holes.
+    fn make_room_for_holes(&self) -> Result<()> {
+        let (Some(src), Some(dst)) = (&self.src.file, &self.dst.file) else {
+            return Ok(());
+        };
+        let is_sparse = src
+            .metadata()
+            .is_ok_and(|found| found.blocks() < found.len() / 512);
+        if self.whole && is_sparse && dst.metadata().is_ok_and(|found| found.len() < self.length) {
+            dst.set_len(self.length).map_err(|error| {
+                Failure::io(
+                    self.dst.path.display(),
+                    &error,
+                    "nothing is copied; a shorter file may fit",
+                )
+            })?;
+        }
+        Ok(())
+    }
+
     fn transfer(
         &self,
         queue: &mut Queue<'_>,
@@ -362,7 +386,7 @@ impl Job<'_> {
         let mut done = 0;
         while done < self.length && tally.error.is_none() {
             let length = match self.args.rate {
-                Some(rate) => piece(rate, self.args.dst_offset + done, self.length - done),
+                Some(rate) => piece(rate, self.args.dst_offset() + done, self.length - done),
                 None => self.length,
             };
             let request = Request {
@@ -370,8 +394,8 @@ impl Job<'_> {
                 flags: self.flags(),
                 src: self.src.device,
                 dst: self.dst.device,
-                src_offset: self.args.src_offset + done,
-                dst_offset: self.args.dst_offset + done,
+                src_offset: self.args.src_offset() + done,
+                dst_offset: self.args.dst_offset() + done,
                 length,
                 methods: self.methods,
                 token_lifetime_s: 0,
@@ -466,8 +490,8 @@ impl Job<'_> {
 
     fn verify(&self, interrupts: &Interrupts, tally: &mut Tally) {
         let region = verify::Region {
-            src_offset: self.args.src_offset,
-            dst_offset: self.args.dst_offset,
+            src_offset: self.args.src_offset(),
+            dst_offset: self.args.dst_offset(),
             length: self.length,
         };
         let bar = Bar::new("verifying", self.length, self.args.quiet);

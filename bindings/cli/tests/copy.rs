@@ -100,6 +100,9 @@ fn a_piece_never_shortens_what_it_is_copied_into() {
     for (args, from, at, length) in [
         (&["--src-offset", "1M"][..], 1 << 20, 0, rest),
         (&["--dst-offset", "1M"], 0, 1 << 20, LENGTH),
+        // Given as 0 they are given.
+        (&["--src-offset", "0"], 0, 0, LENGTH),
+        (&["--dst-offset", "0"], 0, 0, LENGTH),
         (&["--length", "1M"], 0, 0, 1 << 20),
         (&["--length", "0"], 0, 0, 0),
     ] {

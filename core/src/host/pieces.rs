@@ -2,7 +2,9 @@
 
 use super::errno;
 use std::collections::VecDeque;
-use std::os::fd::RawFd;
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Pieces that are looked for at once.
@@ -94,25 +96,42 @@ pub fn is_hole(fd: RawFd, at: u64, length: u64) -> bool {
     }
 }
 
-/// The file position is shared with every duplicate of the fd, the caller's too,
-/// so it is put back. The lock keeps two searches from each putting back the
-/// other's position.
+/// A search needs a file position, and the fd's is shared with every duplicate, the
+/// caller's too. So it is one of its own description of the same file; where that
+/// cannot be had, the shared one is put back.
 struct Search {
-    fd: RawFd,
-    position: u64,
-    _guard: MutexGuard<'static, ()>,
+    file: Position,
+}
+
+enum Position {
+    Own(File),
+    Shared {
+        fd: RawFd,
+        before: u64,
+        /// Keeps two searches from each putting back the other's position.
+        _guard: MutexGuard<'static, ()>,
+    },
 }
 
 impl Search {
     fn begin(fd: RawFd) -> Option<Search> {
         static POSITION: Mutex<()> = Mutex::new(());
-        let guard = POSITION.lock().unwrap_or_else(PoisonError::into_inner);
-        let position = seek(fd, 0, libc::SEEK_CUR).ok()?;
-        Some(Search {
-            fd,
-            position,
-            _guard: guard,
-        })
+        let own = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(format!("/proc/self/fd/{fd}"));
+        let file = match own {
+            Ok(file) => Position::Own(file),
+            Err(_) => {
+                let guard = POSITION.lock().unwrap_or_else(PoisonError::into_inner);
+                Position::Shared {
+                    fd,
+                    before: seek(fd, 0, libc::SEEK_CUR).ok()?,
+                    _guard: guard,
+                }
+            }
+        };
+        Some(Search { file })
     }
 
     /// The data that starts at `at`, at most `left` bytes of it.
@@ -136,7 +155,11 @@ impl Search {
     }
 
     fn seek(&self, to: u64, whence: i32) -> Result<u64, i32> {
-        seek(self.fd, to, whence)
+        let fd = match &self.file {
+            Position::Own(file) => file.as_raw_fd(),
+            Position::Shared { fd, .. } => *fd,
+        };
+        seek(fd, to, whence)
     }
 }
 
@@ -148,6 +171,8 @@ fn seek(fd: RawFd, to: u64, whence: i32) -> Result<u64, i32> {
 
 impl Drop for Search {
     fn drop(&mut self) {
-        let _ = self.seek(self.position, libc::SEEK_SET);
+        if let Position::Shared { fd, before, .. } = self.file {
+            let _ = seek(fd, before, libc::SEEK_SET);
+        }
     }
 }

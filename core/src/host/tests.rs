@@ -235,6 +235,64 @@ fn holes_over_every_kind_of_destination() {
     assert!(matches!(out.error, Some((libc::EBADF, Side::Write))));
 }
 
+/// The caller may read on by his fd's position while holes are looked for.
+#[test]
+fn the_callers_position_stays_meanwhile() {
+    use std::io::{Read, Seek, SeekFrom};
+    const SIZE: u64 = 4 << 20;
+    let (mut src, dst) = (file(SIZE), file(0));
+    for at in (0..SIZE).step_by(16_384) {
+        src.write_all_at(&stamp(1, at, 4096), at).unwrap();
+    }
+    let expected = contents(&src);
+    let (done, shared) = (AtomicBool::new(false), src.try_clone().unwrap());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut buffer = vec![0; 4096];
+            for _ in 0..30 {
+                let mut holes = job(&shared, &dst, (0, 0, SIZE), &mut buffer, &RUN);
+                holes.keep_holes = true;
+                assert_eq!(copy(holes).prefix, SIZE);
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        while !done.load(Ordering::Relaxed) {
+            let mut seen = vec![0; SIZE as usize];
+            src.seek(SeekFrom::Start(0)).unwrap();
+            src.read_exact(&mut seen).unwrap();
+            assert!(seen == expected, "another position was read");
+        }
+    });
+}
+
+/// Holes through an fd that takes whole blocks only.
+#[test]
+fn holes_into_an_o_direct_file() {
+    use std::os::unix::fs::OpenOptionsExt;
+    const SIZE: u64 = 1 << 20;
+    let (src, dst) = (file(SIZE), tempfile::NamedTempFile::new().unwrap());
+    src.write_all_at(&stamp(1, 0, 65_536), 65_536).unwrap();
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(dst.path());
+    let Ok(direct) = opened else {
+        return eprintln!("SKIP: the temporary directory has no O_DIRECT");
+    };
+    let mut buffer = crate::host::Buffers::new(None, None, std::ptr::null_mut(), 0, 1 << 20)
+        .take(1 << 20)
+        .unwrap();
+    let mut holes = job(&src, &direct, (0, 0, SIZE), &mut buffer, &RUN);
+    holes.keep_holes = true;
+    let out = copy(holes);
+    assert_eq!((out.prefix, out.error), (SIZE, None));
+    assert_eq!(contents(dst.as_file()), contents(&src));
+    if src.metadata().unwrap().blocks() * 512 < SIZE {
+        assert!(dst.as_file().metadata().unwrap().blocks() * 512 <= 2 * 65_536);
+    }
+}
+
 #[test]
 fn zero_touches_nothing_else_and_grows() {
     for (offset, length) in [

@@ -63,6 +63,7 @@ pub fn zero(dst: RawFd, kind: u32, offset: u64, length: u64, stop: &AtomicBool) 
         let head = at.next_multiple_of(align) - at;
         let (part, way) = match ways.first() {
             _ if head > 0 => (left.min(head), None),
+            Some(Way::FileHole) if is_better_written(dst, at, left) => (left, None),
             Some(way) if left >= align => ((left - left % align).min(step), Some(*way)),
             _ => (left.min(WRITE_STEP as u64), None),
         };
@@ -85,6 +86,19 @@ pub fn zero(dst: RawFd, kind: u32, offset: u64, length: u64, stop: &AtomicBool) 
         }
     }
     done
+}
+
+/// Whether zeroes are cheaper than a hole in a file: where no whole block comes
+/// free a punch writes them too, and syncs the file on some file systems. What is
+/// a hole stays one, and an O_DIRECT fd takes no part of a block.
+fn is_better_written(fd: RawFd, at: u64, length: u64) -> bool {
+    // The smallest block that file systems have in common.
+    const BLOCK: u64 = 4096;
+    let has_block = at.next_multiple_of(BLOCK) + BLOCK <= at + length;
+    // SAFETY: asks for the flags of a number; a bad fd is an error.
+    let is_direct = || unsafe { libc::fcntl(fd, libc::F_GETFL) } & libc::O_DIRECT != 0;
+    let is_zero = || file_size(fd).is_ok_and(|size| size >= at + length) && is_hole(fd, at, length);
+    !has_block && !is_direct() && !is_zero()
 }
 
 fn run(way: Way, fd: RawFd, offset: u64, length: u64) -> Result<(), i32> {
@@ -133,6 +147,8 @@ fn grow(fd: RawFd, size: u64) -> Result<bool, i32> {
         return Ok(true);
     }
     match write_full(fd, &ZEROES.0[..1], size - 1) {
+        // An O_DIRECT fd takes whole blocks only; what is allocated is punched.
+        (_, Some(libc::EINVAL)) => fallocate(fd, 0, size - 1, 1).map(|()| false),
         (_, Some(error)) => Err(error),
         _ => Ok(false),
     }
