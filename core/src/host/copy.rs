@@ -1,7 +1,7 @@
 //! Copies a range through host memory.
 
-use super::pieces::{Piece, Pieces};
-use super::zero::{file_size, zero};
+use super::pieces::{Emptiness, Holes, Piece, Pieces};
+use super::zero::zero;
 use super::{Outcome, Side, errno, in_file_space, read_full, write_full};
 use crate::device::cached_pages;
 use std::os::fd::RawFd;
@@ -67,6 +67,7 @@ pub fn copy(mut job: CopyJob) -> Outcome {
     let mut pieces = Pieces::new(job.src, job.src_offset, job.length);
     job.ask_ahead(&mut pieces);
     let mut beyond = 0;
+    let mut holes = None;
     while done.error.is_none()
         && let Some(piece) = pieces.next()
     {
@@ -80,9 +81,17 @@ pub fn copy(mut job: CopyJob) -> Outcome {
                     beyond = 0;
                 }
             }
-            Piece::Hole(_) if job.ends_before(begun) => {
-                done.add_zeroed(length);
-                beyond = length;
+            Piece::Hole(_) if job.dst_is_file => {
+                let holes = holes.get_or_insert_with(|| Holes::of(job.dst));
+                match holes.at(job.dst_offset + begun, length) {
+                    Emptiness::Hole => done.add_zeroed(length),
+                    // What is written behind it leaves a hole by itself.
+                    Emptiness::Beyond => {
+                        done.add_zeroed(length);
+                        beyond = length;
+                    }
+                    Emptiness::Unknown => job.hole(end, &mut done),
+                }
             }
             Piece::Hole(_) => job.hole(end, &mut done),
         }
@@ -173,12 +182,6 @@ impl CopyJob<'_> {
                 return;
             }
         }
-    }
-
-    /// Whether the destination is a file that ends before byte `at` of the copy:
-    /// what is written behind leaves a hole there by itself.
-    fn ends_before(&self, at: u64) -> bool {
-        self.dst_is_file && file_size(self.dst).is_ok_and(|size| size <= self.dst_offset + at)
     }
 
     /// Makes a file as long as the last `bytes` that were left to a write which did

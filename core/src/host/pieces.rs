@@ -85,6 +85,46 @@ impl Iterator for Pieces {
     }
 }
 
+/// What there is to do to make a range of a file a hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emptiness {
+    /// Nothing: it is within the file and holds no data.
+    Hole,
+    /// The file ends before it: nothing, once it is long enough.
+    Beyond,
+    /// It holds data, or that cannot be told.
+    Unknown,
+}
+
+/// Looks into a destination for as long as a copy takes.
+pub struct Holes(Option<Search>);
+
+impl Holes {
+    /// Of a regular file.
+    pub fn of(fd: RawFd) -> Holes {
+        // The shared position would be kept from others meanwhile.
+        let own = |search: &Search| matches!(search.file, Position::Own(_));
+        Holes(Search::begin(fd).filter(own))
+    }
+
+    /// Of `length` bytes from `at` on.
+    pub fn at(&self, at: u64, length: u64) -> Emptiness {
+        let Some(search) = &self.0 else {
+            return Emptiness::Unknown;
+        };
+        let end = at.saturating_add(length);
+        match search.seek(at, libc::SEEK_DATA) {
+            Ok(data) if data >= end => Emptiness::Hole,
+            Err(libc::ENXIO) => match search.seek(0, libc::SEEK_END) {
+                Ok(size) if size >= end => Emptiness::Hole,
+                Ok(size) if size <= at => Emptiness::Beyond,
+                _ => Emptiness::Unknown,
+            },
+            _ => Emptiness::Unknown,
+        }
+    }
+}
+
 /// Whether `length` bytes from `at` on hold no data; false where that cannot be told.
 pub fn is_hole(fd: RawFd, at: u64, length: u64) -> bool {
     let Some(search) = Search::begin(fd) else {

@@ -155,7 +155,7 @@ fn grow(fd: RawFd, size: u64) -> Result<bool, i32> {
 }
 
 /// Bytes of a file.
-pub fn file_size(fd: RawFd) -> Result<u64, i32> {
+fn file_size(fd: RawFd) -> Result<u64, i32> {
     // SAFETY: an all-zero stat is valid, and fstat only writes to it.
     let mut stat: libc::stat64 = unsafe { std::mem::zeroed() };
     // SAFETY: as above; a bad fd is an error.
