@@ -9,6 +9,7 @@ use std::slice;
 use std::sync::{Mutex, PoisonError};
 use xcopy::abi::*;
 use xcopy::*;
+use xcopy_plugin_odx::wire::{Information, management_tokens};
 use xcopy_scsi_protocol::wire::sense::Sense;
 use xcopy_scsi_protocol::wire::{block, designator, inquiry, operating, status, third_party};
 use xcopy_scsi_protocol::{xcopy_scsi_command, xcopy_scsi_transport};
@@ -193,6 +194,10 @@ fn decode(data: &[u8]) {
         let _ = status.bytes(4096);
     }
     let _ = third_party::ThirdParty::parse(data);
+    if let Some(token) = Information::decode(data).and_then(|found| found.token) {
+        let _ = (token.rod_type(), token.represents(), token.block_length());
+    }
+    let _ = management_tokens(data);
 }
 
 /// Runs one input.

@@ -30,7 +30,7 @@ mod execute;
 mod failure;
 mod machine;
 mod verdict;
-mod wire;
+pub mod wire;
 
 use device::Device;
 use std::ffi::CStr;
