@@ -46,10 +46,13 @@ impl Queue {
         draw(|input| match input.u8() % 16 {
             0 => list.push(*result),
             1 => {
+                // Another life of the command, in the high half, or none that there
+                // is. Never one that a backend has: to end that is to give its
+                // memory up, which this plugin goes on to use.
                 let mut stranger = *result;
                 stranger.cookie = match input.u8() % 3 {
-                    0 => input.u64(),
-                    1 => stranger.cookie ^ 1 << input.below(64),
+                    0 => input.u64() | 1 << 31,
+                    1 => stranger.cookie ^ 1 << (32 + input.below(32)),
                     _ => 0,
                 };
                 list.insert(0, stranger);
