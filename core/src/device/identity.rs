@@ -1,7 +1,7 @@
 //! Which storage a node stands for: sysfs read into names, disks and offsets.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of the unit of `start` and `size` in sysfs, whatever the disk's blocks.
@@ -128,8 +128,7 @@ impl Sysfs {
 
     /// The block device with this number; `None` if sysfs does not know it.
     pub fn block(&self, dev: (u32, u32)) -> Option<BlockNode> {
-        let link = self.0.join(format!("dev/block/{}:{}", dev.0, dev.1));
-        let dir = fs::canonicalize(link).ok()?;
+        let dir = linked(&self.0.join(format!("dev/block/{}:{}", dev.0, dev.1)))?;
         let name = dir.file_name()?.to_str()?.to_owned();
         let partition = dir.join("partition").exists();
         let whole_dir = if partition {
@@ -173,10 +172,8 @@ impl Sysfs {
     /// what the node is instead.
     pub fn behind_char(&self, dev: (u32, u32)) -> Result<BlockNode, String> {
         let link = self.0.join(format!("dev/char/{}:{}", dev.0, dev.1));
-        let dir = fs::canonicalize(link)
-            .map_err(|_| "a character device that sysfs does not know".to_owned())?;
-        let class = fs::canonicalize(dir.join("subsystem"))
-            .ok()
+        let dir = linked(&link).ok_or("a character device that sysfs does not know")?;
+        let class = linked(&dir.join("subsystem"))
             .and_then(|class| Some(class.file_name()?.to_str()?.to_owned()))
             .unwrap_or_default();
         let disk = match class.as_str() {
@@ -193,6 +190,20 @@ impl Sysfs {
         disk.and_then(|disk| self.block(device_number(&disk.join("dev"))?))
             .ok_or_else(|| format!("a '{class}' node with no disk behind it"))
     }
+}
+
+/// What a link of sysfs leads to: no directory on the way there is a link, so one
+/// look is enough.
+fn linked(link: &Path) -> Option<PathBuf> {
+    let mut dir = link.parent()?.to_owned();
+    for part in fs::read_link(link).ok()?.components() {
+        match part {
+            Component::ParentDir => drop(dir.pop()),
+            Component::CurDir => {}
+            part => dir.push(part),
+        }
+    }
+    Some(dir)
 }
 
 /// The one entry of a directory.

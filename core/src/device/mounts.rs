@@ -95,9 +95,12 @@ fn family(node: &BlockNode) -> Vec<Member> {
     if node.partition {
         family.extend(member(&node.whole_dir));
     } else {
-        let parts = names(&node.dir).into_iter().map(|name| node.dir.join(name));
+        // A partition's name begins with its disk's.
+        let parts = names(&node.dir).into_iter();
         family.extend(
             parts
+                .filter(|name| name.starts_with(&node.name))
+                .map(|name| node.dir.join(name))
                 .filter(|dir| dir.join("partition").exists())
                 .filter_map(|d| member(&d)),
         );

@@ -175,7 +175,8 @@ impl Queue {
         if answer.status == 0 && op == XCOPY_OP_TOKEN_CREATE {
             self.keep_token(index, cell, errand, &answer, bytes);
             if self.slots[index as usize].stopping {
-                return;
+                // No token comes of it, so its part has none.
+                return self.rest_of(index, errand, 0, bytes, false);
             }
         }
         let slot_total = slot_share(&mut self.slots[index as usize], id, offloads);

@@ -7,7 +7,7 @@ use xcopy::abi::*;
 use xcopy_ctests::faulty::{MODELS, Model};
 use xcopy_ctests::fixture::{Ended, Fixture, range};
 use xcopy_ctests::judge::Extra;
-use xcopy_ctests::rig::LONG;
+use xcopy_ctests::rig::{LONG, last_error};
 use xcopy_ctests::script::Fault;
 
 const TOTAL: u64 = 4 * 65_536;
@@ -429,4 +429,37 @@ fn a_full_window_delays_affine_commands_and_loses_none() {
     assert!(f.rig.remote.close(other) >= 0);
     f.until("the device stays", |f| f.rig.remote.is_closed(other) == 1);
     f.finish();
+}
+
+#[test]
+fn a_part_of_a_token_that_comes_too_late_is_not_done() {
+    const PART: u64 = TOTAL / 4;
+    for model in MODELS {
+        let mut f = Fixture::new(model);
+        f.script.set_up(|setup| setup.limits.max_bytes = PART);
+        f.script.choose(|seen| match (seen.op, seen.nth) {
+            (XCOPY_CMD_TOKEN_CREATE, 1) => Fault::Lost,
+            (XCOPY_CMD_TOKEN_CREATE, 2) => Fault::fail(libc::EIO, XCOPY_ACTION_FATAL),
+            _ => Fault::None,
+        });
+        let token = f.rig.token();
+        let request = xcopy_request {
+            op: XCOPY_OP_TOKEN_CREATE,
+            dst: token,
+            dst_offset: 0,
+            ..f.request(four())
+        };
+        assert_eq!(f.rig.submit(&request), 1, "{model:?}: {}", last_error());
+        let asked = |f: &Fixture| f.script.count(XCOPY_CMD_TOKEN_CREATE) >= 3 && held(f) == 1;
+        f.until("the third part is not asked for", asked);
+        assert_eq!(f.rig.poll(1, 1, SHORT), Vec::new(), "{model:?}");
+        f.script.release();
+        let done = f.rig.poll(1, 1, LONG);
+        assert_eq!(done.len(), 1, "{model:?} {:?}", f.rig.remote.stats());
+        assert_eq!(done[0].res, -libc::EIO, "{model:?} {done:?}");
+        let kept = (done[0].bytes_done, done[0].bytes_copied);
+        assert!(kept.0 == PART && kept.1 >= PART, "{model:?} {done:?}");
+        assert_eq!(f.rig.free_token(token), 0);
+        f.finish();
+    }
 }

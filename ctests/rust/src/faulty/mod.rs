@@ -145,7 +145,8 @@ const fn table(
             | XCOPY_CAN_ZERO
             | XCOPY_CAN_FLUSH
             | XCOPY_CAN_READ
-            | XCOPY_CAN_WRITE,
+            | XCOPY_CAN_WRITE
+            | XCOPY_CAN_TOKEN,
         cmd_private: 24,
         max_ranges: MAX_RANGES,
         nmethods: 2,

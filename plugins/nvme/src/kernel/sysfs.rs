@@ -51,7 +51,6 @@ impl Sysfs {
         let dir = fs::canonicalize(self.0.join(format!("dev/block/{major}:{minor}"))).ok()?;
         let disk = dir.file_name()?.to_str()?.to_owned();
         let (controller, namespace) = disk.strip_prefix("nvme")?.split_once('n')?;
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         if !digits(controller) || !digits(namespace) {
             return None;
         }
@@ -83,10 +82,20 @@ fn is_local(dir: &Path) -> bool {
         .into_iter()
         .flatten()
         .flatten()
+        .filter(|entry| is_controller(&entry.file_name().to_string_lossy()))
         .map(|entry| entry.path())
         .filter(|path| path.join("transport").exists())
         .peekable();
     controllers.peek().is_some() && controllers.all(|path| on_pcie(&path))
+}
+
+/// Of nvme0, nvme0n1, ng0n1 and the attributes beside them, the first.
+fn is_controller(name: &str) -> bool {
+    name.strip_prefix("nvme").is_some_and(digits)
+}
+
+fn digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// "8:16" as a number.
