@@ -7,9 +7,15 @@ use crate::system::{Completion, Link, Port};
 use crate::wire::{Command, Controller, IDENTIFY_BYTES, MAX_BLOCKS, NamespaceData, Tags};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use xcopy_plugin_sdk::abi::*;
 use xcopy_plugin_sdk::errno::*;
 use xcopy_plugin_sdk::{Events, Failure, Host};
+
+/// Looks at a namespace that gives no answer, beyond the first.
+const LOOKS: u32 = 20;
+/// Between two of them.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// What controller and namespace said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,7 +151,7 @@ impl<P: Port> Namespace<P> {
 
     /// Asks again what it is; tells the core if that changed. Blocks.
     pub fn look_again(&self) -> Presence {
-        let fresh = match ask(&self.port, self.nsid) {
+        let fresh = match self.ask_patiently() {
             Ok(fresh) => fresh,
             Err(Refused::Errno(errno)) if is_gone(errno) || !self.port.is_there() => {
                 return self.gone();
@@ -168,6 +174,23 @@ impl<P: Port> Namespace<P> {
         }
         self.events.limits_changed();
         Presence::Changed
+    }
+
+    /// While the kernel takes a namespace out, or its controller resets, nobody
+    /// answers for a moment.
+    fn ask_patiently(&self) -> Result<Facts, Refused> {
+        let mut left = LOOKS;
+        loop {
+            match ask(&self.port, self.nsid) {
+                Err(Refused::Errno(EAGAIN | EINTR | EBUSY | EIO))
+                    if left > 0 && self.port.is_there() =>
+                {
+                    left -= 1;
+                    std::thread::sleep(LOOK_PAUSE);
+                }
+                answer => return answer,
+            }
+        }
     }
 
     fn gone(&self) -> Presence {
