@@ -198,8 +198,13 @@ impl PluginQueue {
             Some(arm) => unsafe { arm(self.host().handle(), u32::from(on)) == 1 },
             None => false,
         };
-        let mute = self.fd < 0 && self.plugin.model() != XCOPY_MODEL_THREADED;
-        on && self.host().flying() > 0 && (busy || mute)
+        on && self.host().flying() > 0 && (busy || self.is_mute())
+    }
+
+    /// Whether it has commands, and nothing tells a sleeper of their ends.
+    pub fn is_mute(&self) -> bool {
+        let tells = self.fd >= 0 || self.plugin.model() == XCOPY_MODEL_THREADED;
+        !tells && self.plugin.model() != XCOPY_MODEL_BLOCKING && self.host().flying() > 0
     }
 
     /// Asks a command to end early.

@@ -10,14 +10,18 @@ impl Queue {
     /// Sleeps until something is ready, or till `until`; `now` is now.
     pub(super) fn sleep(&mut self, until: u64, now: u64) -> Result<Wait> {
         let was_armed = self.bell.is_armed();
-        if self.arm() {
+        let ready = self.is_ready(true);
+        if ready && !was_armed {
+            // Nobody else looks at the fd, so it need not be made readable.
+            self.disarm_plugins();
+            self.yield_to_mute();
+            return Ok(Wait::Ready);
+        }
+        if self.arm_bell(ready) {
             if !was_armed {
                 self.disarm();
             }
-            if self.ready.is_empty() {
-                // A plugin without an fd has to be asked again and again.
-                std::thread::yield_now();
-            }
+            self.yield_to_mute();
             return Ok(Wait::Ready);
         }
         let left = if until == u64::MAX {
@@ -37,16 +41,31 @@ impl Queue {
     /// something is already.
     pub fn arm(&mut self) -> bool {
         let ready = self.is_ready(true);
+        self.arm_bell(ready)
+    }
+
+    fn arm_bell(&mut self, ready: bool) -> bool {
         self.set_timer();
         self.shared.straight().mark(ARMED, true);
         self.bell.arm(&self.shared.lane, ready)
     }
 
-    /// Ends what `arm` began.
-    pub fn disarm(&mut self) {
+    fn disarm_plugins(&self) {
         for plugin in &self.plugins {
             plugin.arm(false);
         }
+    }
+
+    /// A plugin without an fd has to be asked again and again.
+    fn yield_to_mute(&self) {
+        if self.ready.is_empty() && self.plugins.iter().any(PluginQueue::is_mute) {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Ends what `arm` began.
+    pub fn disarm(&mut self) {
+        self.disarm_plugins();
         self.bell.disarm(&self.shared.lane);
         self.shared.straight().mark(ARMED, false);
         self.shared.straight().rung.set(self.bell.taken());
