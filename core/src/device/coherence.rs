@@ -97,6 +97,21 @@ fn sync(fd: RawFd, call: impl Fn(RawFd) -> i32) -> Result<()> {
     }
 }
 
+/// Drops the cached pages of a range as far as they let themselves, without a look:
+/// what is left of them is dropped after the copy.
+pub fn drop_early(dev: &KernelDevice, off: u64, len: u64) {
+    if len > 0
+        && let (Some(fd), Some(span)) = (dev.cache_fd(), Span::outward(off, len, page_size()))
+    {
+        dont_need(fd, span);
+    }
+}
+
+fn dont_need(fd: RawFd, span: Span) {
+    // SAFETY: takes numbers only; pages that are dirty or in use stay.
+    unsafe { libc::posix_fadvise64(fd, span.start, span.len, libc::POSIX_FADV_DONTNEED) };
+}
+
 /// Drops the cached pages of a range, then looks. `len` 0 is nothing.
 pub fn drop_range(dev: &KernelDevice, off: u64, len: u64) -> Dropped {
     if len == 0 {
@@ -111,8 +126,7 @@ pub fn drop_range(dev: &KernelDevice, off: u64, len: u64) -> Dropped {
             std::thread::sleep(PAUSE * attempt);
         }
         let span = if attempt == 0 { exact } else { wide };
-        // SAFETY: takes numbers only; pages that are dirty or in use stay.
-        unsafe { libc::posix_fadvise64(fd, span.start, span.len, libc::POSIX_FADV_DONTNEED) };
+        dont_need(fd, span);
         match cached(fd, exact) {
             Some(false) => return Dropped::Clean,
             Some(true) => {}

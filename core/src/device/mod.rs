@@ -10,7 +10,7 @@ mod identity;
 mod mounts;
 mod open;
 
-pub use coherence::{Dropped, cached_pages, drop_range, durable, flush_range};
+pub use coherence::{Dropped, cached_pages, drop_early, drop_range, durable, flush_range};
 pub use facts::{Facts, ends_early, is_gone, is_well_known};
 pub use identity::{Identity, Storage};
 pub use open::KernelDevice;

@@ -13,6 +13,7 @@ use super::queue::Queue;
 use super::route::{self, Endpoint, Route, RouteMethod};
 use super::shared::{Mail, NO_PLUGIN, PairCount};
 use super::slot::Stage;
+use crate::device::Storage;
 use crate::error::{Error, Result};
 use crate::plan::{Adapt, Rate};
 use crate::plugin::Plugin;
@@ -252,7 +253,7 @@ impl Queue {
         let storage = |device: &Option<Arc<Device>>| {
             device
                 .as_ref()
-                .map_or(crate::device::Storage::Unknown(0), |d| d.identity().storage)
+                .map_or(Storage::Unknown(0), |d| d.identity().storage)
         };
         let pair = &self.pairs[index as usize];
         let (src, dst) = (storage(&pair.src), storage(&pair.dst));
@@ -283,6 +284,18 @@ impl Queue {
                 limits.max_concurrent = self.options.window;
             }
             let is_host = plugin == NO_PLUGIN;
+            let adapt = Adapt::unpack(
+                memory.adapt.load(Ordering::Relaxed),
+                &limits,
+                is_host,
+                self.options.chunk,
+                self.options.depth,
+            );
+            // Only what ends without its queue's owner can be waited for by others.
+            let is_stated = !queued && !is_host && verdict.limits.max_concurrent > 0;
+            let offloads = verdict.flags & XCOPY_METHOD_OFFLOADS != 0;
+            let line = (is_stated && offloads && is_target(dst))
+                .then(|| self.context.lines.of(dst, verdict.id));
             if is_host {
                 host = Some(methods.len());
             }
@@ -292,16 +305,11 @@ impl Queue {
                 plugin,
                 src: verdict.src,
                 dst: verdict.dst,
-                adapt: Adapt::unpack(
-                    memory.adapt.load(Ordering::Relaxed),
-                    &limits,
-                    is_host,
-                    self.options.chunk,
-                    self.options.depth,
-                ),
+                adapt,
                 limits,
                 in_flight: 0,
                 large: 0,
+                line,
                 lanes: Default::default(),
                 rests: memory
                     .resting(now)
@@ -453,6 +461,11 @@ fn affine_end(pair: &Pair) -> bool {
             },
             None => false,
         })
+}
+
+/// Whether a storage can state how many commands it takes: a file cannot.
+fn is_target(storage: Storage) -> bool {
+    matches!(storage, Storage::Disk { .. } | Storage::Native { .. })
 }
 
 /// Why the best method above `chosen` cannot be used.

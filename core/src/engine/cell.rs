@@ -200,7 +200,13 @@ impl CommandCell {
 
     /// Whether a backend has the command.
     pub fn is_flying(&self) -> bool {
-        self.state.load(Ordering::Acquire) & (FREE | DONE) == 0
+        self.flying().is_some()
+    }
+
+    /// The command's cookie, if a backend has it.
+    pub fn flying(&self) -> Option<u64> {
+        let state = self.state.load(Ordering::Acquire);
+        (state & (FREE | DONE) == 0).then_some(state)
     }
 
     /// Whether the command is in use: with a backend, or ended and not looked at.

@@ -5,6 +5,7 @@ use super::barrier::register_membarrier;
 use super::devices::Device;
 use super::fork::ForkGuard;
 use super::gate::Gate;
+use super::line::Lines;
 use super::memory::PairMemory;
 use super::pool::{Pool, ThreadHook};
 use super::route::{Route, RouteMethod};
@@ -71,6 +72,8 @@ pub struct Context {
     pub buffers: Buffers,
     /// What was learnt of pairs.
     pub memory: PairMemory,
+    /// What waits before targets that take so many commands at once.
+    pub lines: Lines,
     pub(super) routes: Mutex<HashMap<PairKey, Arc<Route>>>,
     pub(super) affine: Mutex<HashMap<PairKey, Vec<RouteMethod>>>,
     /// Advanced when queues have to look at their routes again.
@@ -143,6 +146,7 @@ impl Context {
                 options.memory_budget,
             ),
             memory: PairMemory::default(),
+            lines: Lines::default(),
             routes: Mutex::default(),
             affine: Mutex::default(),
             epoch: AtomicU32::new(1),

@@ -6,7 +6,7 @@ use super::pool::Owner;
 use super::queue::Queue;
 use super::shared::Mail;
 use super::slot::Stage;
-use crate::device::{Dropped, drop_range, flush_range};
+use crate::device::{Dropped, drop_early, drop_range, flush_range};
 use std::sync::atomic::Ordering;
 use xcopy_abi::*;
 
@@ -144,7 +144,12 @@ impl Queue {
         let pair = &self.pairs[slot.pair as usize];
         let hull = slot.hull();
         let span = |(from, to): (u64, u64)| (from, to.saturating_sub(from));
-        let (src_span, dst_span) = (span(hull.src), span(hull.dst));
+        // A long request drops, each time that the host takes over, what is new.
+        let stale = match stage {
+            Stage::CacheDrop => slot.stale(),
+            _ => hull.dst,
+        };
+        let (src_span, dst_span) = (span(hull.src), span(stale));
         let kernel = |device: &Option<std::sync::Arc<super::devices::Device>>| {
             let device = device.as_ref()?;
             let wanted = device.fd >= 0 && !device.exclusive.load(Ordering::Relaxed);
@@ -175,10 +180,9 @@ impl Queue {
                     Some(Err(error)) => status = -error.errno,
                     None => flags |= XCOPY_CPL_CACHE_UNVERIFIED,
                 }
-                if is_dst
-                    && drop_range(kernel, offset, length) == Dropped::Unverified
-                    && stage == Stage::CacheDrop
-                {
+                if is_dst && stage == Stage::CacheFlush {
+                    drop_early(kernel, offset, length);
+                } else if is_dst && drop_range(kernel, offset, length) == Dropped::Unverified {
                     flags |= XCOPY_CPL_CACHE_UNVERIFIED;
                 }
             }

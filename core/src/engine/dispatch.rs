@@ -152,7 +152,7 @@ impl Queue {
         let pair = &self.pairs[slot.pair as usize];
         let method = &pair.methods[chosen];
         let bypasses = method.flags & XCOPY_METHOD_BYPASSES_CACHE != 0;
-        if method.in_flight >= method.adapt.depth()
+        if !method.has_room()
             || (method.flags & XCOPY_METHOD_SERIAL_DST != 0 && method.in_flight > 0)
         {
             return Tried::Blocked;
@@ -381,6 +381,9 @@ impl Queue {
             // SAFETY: the planner just wrote the range; it lives in the cell.
             let range = unsafe { *ranges };
             return self.send_host_many(index, chosen, step, range);
+        }
+        if method.flags & XCOPY_METHOD_BYPASSES_CACHE != 0 {
+            slot.goes_past_cache(step.start.position, step.start.position + step.bytes);
         }
         method.in_flight += 1;
         let (plugin, id, src, dst) = (method.plugin, method.id, method.src, method.dst);

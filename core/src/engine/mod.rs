@@ -4,7 +4,8 @@
 //! completion's place;
 //! `bind` finds the methods of its pair (`affine` where plugins are bound to the
 //! queue's thread); `dispatch` cuts it, what is left of it as `pieces` says, into
-//! commands, which `orders` gives to plugins, `by_host` to the pool, `by_ring` to the
+//! commands, which `orders` gives to plugins (`line` where a target states how many it
+//! takes at once), `by_host` to the pool, `by_ring` to the
 //! queue's io_uring, and `by_token` makes of tokens; `ends` takes their ends,
 //! `failure` retries and falls back, `settle` ends the request; `straight` is the
 //! short way of what one polled command can do, `way` what it knows of a pair,
@@ -45,6 +46,7 @@ mod gate;
 mod handles;
 mod host_queue;
 mod landing;
+mod line;
 mod memory;
 mod orders;
 mod pairs;

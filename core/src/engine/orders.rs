@@ -3,11 +3,13 @@
 use super::clock::coarse_ns;
 use super::devices::PluginHandle;
 use super::dispatch::Tried;
-use super::pool::Owner;
+use super::line::Ticket;
+use super::pool::{Job, Owner};
 use super::queue::Queue;
 use super::reasons;
-use super::shared::{Answer, Errand, NO_PLUGIN, Purpose, add};
+use super::shared::{Answer, Errand, NO_PLUGIN, Purpose, QueueShared, add};
 use crate::plan::{Cursor, Step};
+use crate::plugin::Plugin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use xcopy_abi::*;
@@ -100,6 +102,7 @@ impl Queue {
         let token = self.token_words(slot, &order);
         let cookie = self.shared.launch(cell_index);
         let cell = &self.shared.cells[cell_index as usize];
+        cell.stop.store(false, Ordering::Relaxed);
         cell.set_errand(Errand {
             slot: index,
             plugin: order.plugin,
@@ -129,11 +132,7 @@ impl Queue {
         }
         let timeout_ms = match slot.deadline {
             0 => 0,
-            // Rounded up: a plugin that keeps it must not end early either.
-            at => at
-                .saturating_sub(coarse_ns())
-                .div_ceil(1_000_000)
-                .clamp(1, u64::from(u32::MAX)) as u32,
+            at => time_left(at),
         };
         // SAFETY: the cell was free, so only this thread touches it.
         let command = unsafe {
@@ -164,50 +163,155 @@ impl Queue {
             return;
         }
         plugin.host().took_off();
-        let (shared, owner, plugin) = (self.shared.clone(), plugin.plugin.clone(), order.plugin);
-        let command = SendPtr(command);
-        let share = Owner::Plugin(Arc::as_ptr(&owner).addr());
-        let id = order.id;
-        let job = Box::new(move || {
-            let command = command;
-            let mut result = xcopy_result {
-                cookie,
-                ..Default::default()
-            };
-            let status = match owner.table().execute {
-                // SAFETY: the state is the plugin's; the command is stable core
-                // memory until it is completed below.
-                Some(execute) => unsafe { execute(owner.state(), command.0, &mut result) },
-                None => -libc::ENOSYS,
-            };
-            if status != 0 && result.status == 0 {
-                // A failure without further detail: nothing is known to be done.
-                result.bytes = 0;
-                result.status = status;
+        let owner = Owner::Plugin(Arc::as_ptr(&plugin.plugin).addr());
+        let flight = Flight {
+            shared: self.shared.clone(),
+            plugin: order.plugin,
+            cell: cell_index,
+            cookie,
+            stage: Flown::Waits,
+        };
+        let line = self.pairs[slot.pair as usize]
+            .methods
+            .get(order.method as usize)
+            .filter(|_| order.op == XCOPY_CMD_COPY && order.purpose == Purpose::Method)
+            .and_then(|method| Some((method.line.clone()?, method.adapt.depth())));
+        let job = execution(
+            plugin.plugin.clone(),
+            flight,
+            SendPtr(command),
+            (order.id, slot.deadline),
+        );
+        // Where there is no thread, the job ends its command as it is dropped.
+        match line {
+            None => self.context.pool.run(owner, job),
+            Some((line, limit)) => {
+                let ticket = self.ticket(cookie);
+                line.run(&self.context, owner, (ticket, limit), job)
             }
-            if result.cookie != cookie {
-                // What it says is of another command: of this one nothing is known.
-                shared.stats.plugin_faults.fetch_add(1, Ordering::Relaxed);
-                result = xcopy_result {
-                    cookie,
-                    status: -libc::EIO,
-                    action: XCOPY_ACTION_NEXT_METHOD,
-                    reason: XCOPY_REASON_PLUGIN_FAULT,
-                    detail: reasons::fault_detail(id, XCOPY_FAULT_COOKIE),
-                    ..Default::default()
-                };
-            }
-            shared.complete_remote(plugin, &result);
-        });
-        if !self.context.pool.run(share, job) {
-            let result = xcopy_result {
-                cookie,
-                status: -libc::EAGAIN,
-                ..Default::default()
-            };
-            self.shared.complete_remote(plugin, &result);
+        };
+    }
+
+    /// A command's place in a line.
+    fn ticket(&self, cookie: u64) -> Ticket {
+        Ticket(Arc::as_ptr(&self.shared).addr(), cookie)
+    }
+
+    /// Takes a command out of the line where it waits, which ends it untouched.
+    pub(super) fn withdraw(&self, errand: &Errand, cookie: u64) {
+        let pair = self.slots[errand.slot as usize].pair;
+        let methods = &self.pairs[pair as usize].methods;
+        if errand.purpose == Purpose::Method
+            && let Some(method) = methods.get(errand.method as usize)
+            && let Some(line) = &method.line
+        {
+            line.withdraw(self.ticket(cookie));
         }
     }
+}
+
+/// A BLOCKING plugin's command on its way. However it is dropped, it ends: untouched
+/// if the plugin never had it.
+struct Flight {
+    shared: Arc<QueueShared>,
+    plugin: u32,
+    cell: u32,
+    cookie: u64,
+    stage: Flown,
+}
+
+/// How far a command is.
+enum Flown {
+    /// The plugin does not have it yet.
+    Waits,
+    /// The plugin has it.
+    Begun,
+    /// Its end is told.
+    Ended,
+}
+
+impl Flight {
+    fn end(mut self, result: &xcopy_result) {
+        self.stage = Flown::Ended;
+        self.shared.complete_remote(self.plugin, result);
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let stopped = &self.shared.cells[self.cell as usize].stop;
+        let (status, flags) = match self.stage {
+            Flown::Ended => return,
+            Flown::Begun => (-libc::EIO, 0),
+            Flown::Waits if stopped.load(Ordering::Relaxed) => {
+                (-libc::ECANCELED, XCOPY_RESULT_UNTOUCHED)
+            }
+            Flown::Waits => (-libc::EAGAIN, XCOPY_RESULT_UNTOUCHED),
+        };
+        let result = xcopy_result {
+            cookie: self.cookie,
+            status,
+            flags,
+            ..Default::default()
+        };
+        self.shared.complete_remote(self.plugin, &result);
+    }
+}
+
+/// The work on the pool that carries a command out; `id` is its method.
+fn execution(
+    plugin: Arc<Plugin>,
+    flight: Flight,
+    command: SendPtr<xcopy_cmd>,
+    (id, deadline): (u16, u64),
+) -> Job {
+    Box::new(move || {
+        let (command, mut flight) = (command, flight);
+        let cookie = flight.cookie;
+        flight.stage = Flown::Begun;
+        let mut result = xcopy_result {
+            cookie,
+            ..Default::default()
+        };
+        if deadline != 0 {
+            // It may have waited for its turn.
+            // SAFETY: nobody but this job touches the command, and the plugin does
+            // not have it yet.
+            unsafe { (*command.0).timeout_ms = time_left(deadline) };
+        }
+        let status = match plugin.table().execute {
+            // SAFETY: the state is the plugin's; the command is stable core
+            // memory until it is completed below.
+            Some(execute) => unsafe { execute(plugin.state(), command.0, &mut result) },
+            None => -libc::ENOSYS,
+        };
+        if status != 0 && result.status == 0 {
+            // A failure without further detail: nothing is known to be done.
+            result.bytes = 0;
+            result.status = status;
+        }
+        if result.cookie != cookie {
+            // What it says is of another command: of this one nothing is known.
+            let faults = &flight.shared.stats.plugin_faults;
+            faults.fetch_add(1, Ordering::Relaxed);
+            result = xcopy_result {
+                cookie,
+                status: -libc::EIO,
+                action: XCOPY_ACTION_NEXT_METHOD,
+                reason: XCOPY_REASON_PLUGIN_FAULT,
+                detail: reasons::fault_detail(id, XCOPY_FAULT_COOKIE),
+                ..Default::default()
+            };
+        }
+        flight.end(&result);
+    })
+}
+
+/// Milliseconds until a coarse time, rounded up: a plugin that keeps them must not
+/// end early either.
+fn time_left(deadline: u64) -> u32 {
+    let ns = deadline.saturating_sub(coarse_ns());
+    ns.div_ceil(1_000_000).clamp(1, u64::from(u32::MAX)) as u32
 }
 
 /// A command for a plugin.

@@ -3,6 +3,7 @@
 
 use super::by_ring::RingEnds;
 use super::devices::{Device, PluginHandle};
+use super::line::Line;
 use super::memory::MethodMemory;
 use super::route::{Endpoint, Route, RouteMethod};
 use super::shared::PairCount;
@@ -33,6 +34,8 @@ pub struct BoundMethod {
     pub in_flight: u32,
     /// Of those, the large ones of the host.
     pub large: u32,
+    /// Where its commands wait with those of other queues.
+    pub line: Option<Arc<Line>>,
     /// How many large ones run on the pool at once.
     pub lanes: Lanes,
     /// What is remembered beyond this queue.
@@ -44,6 +47,13 @@ pub struct BoundMethod {
 }
 
 impl BoundMethod {
+    /// Whether the method takes another command now: as many as its depth, and of
+    /// one with a line a next one, to be there when the last one ends.
+    pub fn has_room(&self) -> bool {
+        let next = u32::from(self.line.is_some());
+        self.in_flight < self.adapt.depth().saturating_add(next)
+    }
+
     /// Whether bytes stay out of the host.
     pub fn offloads(&self) -> bool {
         self.flags & XCOPY_METHOD_OFFLOADS != 0

@@ -126,6 +126,12 @@ impl Pool {
         }
     }
 
+    /// Whether other jobs, or more of this owner's, wait for a thread.
+    pub fn is_wanted(&self, owner: Owner) -> bool {
+        let waits = |share: &Share| !share.waiting.is_empty();
+        !self.receiver.is_empty() || lock(&self.crew.shares).get(&owner).is_some_and(waits)
+    }
+
     fn ensure_thread(&self) -> bool {
         let mut threads = lock(&self.threads);
         let started = threads.len() as u32;

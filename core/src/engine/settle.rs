@@ -65,6 +65,10 @@ impl Queue {
                     ..Default::default()
                 };
                 shared.complete_on_owner(errand.plugin, &result);
+            } else if plugin.plugin.model() == XCOPY_MODEL_BLOCKING {
+                if let Some(cookie) = cell.flying() {
+                    self.withdraw(&errand, cookie);
+                }
             } else {
                 plugin.cancel(cell.cmd.get());
             }
@@ -133,7 +137,9 @@ impl Queue {
         }
         slot.outcome |= flags;
         if slot.stage == Stage::CacheDrop {
-            slot.extra().bypassed = false;
+            let extra = slot.extra();
+            extra.bypassed = false;
+            extra.past_cache = None;
         }
         slot.stage = Stage::Run;
         if status != 0 {

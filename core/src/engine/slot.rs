@@ -84,6 +84,8 @@ pub struct Extra {
     pub not_before: u64,
     /// Whether commands that bypass the cache were dispatched since it was dropped.
     pub bypassed: bool,
+    /// Of one range the bytes of it, from and to, that it did so with; None is all.
+    pub past_cache: Option<(u64, u64)>,
     /// Whether dirty pages were written.
     pub flushed: bool,
     /// First piece that failed for good.
@@ -250,6 +252,29 @@ impl Slot {
     pub fn hull(&self) -> Hull {
         let known = self.extra.as_ref().and_then(|extra| extra.hull);
         known.unwrap_or_else(|| Hull::of(&self.source()))
+    }
+
+    /// A method that goes past the cache is given these bytes of the request.
+    pub fn goes_past_cache(&mut self, from: u64, to: u64) {
+        if self.nranges <= 1
+            && let Some(extra) = &mut self.extra
+            && extra.bypassed
+        {
+            let (least, most) = extra.past_cache.unwrap_or((from, to));
+            extra.past_cache = Some((least.min(from), most.max(to)));
+        }
+    }
+
+    /// Bytes of the destination, from and to, of which stale pages may be cached.
+    pub fn stale(&self) -> (u64, u64) {
+        let (from, to) = self.hull().dst;
+        match self.extra.as_ref().and_then(|extra| extra.past_cache) {
+            Some((least, most)) => (
+                from.saturating_add(least),
+                from.saturating_add(most).min(to),
+            ),
+            None => (from, to),
+        }
     }
 
     /// The rarely used part, made when first needed.

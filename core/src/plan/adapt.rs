@@ -7,6 +7,11 @@ use xcopy_abi::xcopy_limits;
 const CHUNK_START: u64 = 1 << 20;
 /// Bytes of a command at most, where the method states no preference.
 const CHUNK_TOP: u64 = 16 << 20;
+/// How many times larger the next size is.
+const GROWTH: u64 = 2;
+/// The same of a method that takes one command at once: it has a pause between any
+/// two.
+const GROWTH_ALONE: u64 = 4;
 /// Commands at once at first, where the method states no concurrency.
 const DEPTH_START: u32 = 4;
 /// The same for the host's own copy, which no array has to keep up with.
@@ -33,6 +38,7 @@ pub struct Adapt {
     ceiling: u64,
     /// Within the method's largest command; 0 if not forced.
     forced_chunk: u64,
+    growth: u64,
     depth: u32,
     depth_top: u32,
     /// 0 if not forced.
@@ -63,6 +69,10 @@ impl Adapt {
             top,
             ceiling: u64::MAX,
             forced_chunk: forced_chunk.min(max),
+            growth: match (limits.max_concurrent, host) {
+                (1, false) => GROWTH_ALONE,
+                _ => GROWTH,
+            },
             depth,
             depth_top,
             forced_depth,
@@ -105,9 +115,10 @@ impl Adapt {
     #[inline]
     pub fn succeeded(&mut self, bytes: u64) {
         // More than half is full size: a chunk cut down to whole units still
-        // is, commands sent before the last doubling are not.
+        // is, commands sent before the last growth are not.
         if self.forced_chunk == 0 && bytes > self.chunk / 2 && self.chunk < self.top {
-            self.chunk = self.chunk.saturating_mul(2).min(self.top).min(self.ceiling);
+            let next = self.chunk.saturating_mul(self.growth);
+            self.chunk = next.min(self.top).min(self.ceiling);
         }
         if self.forced_depth == 0 && self.depth < self.depth_top {
             self.depth += 1;

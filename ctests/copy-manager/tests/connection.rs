@@ -30,7 +30,7 @@ fn discovery_reads_every_target() {
             assert_eq!(facts.inquiry.vendor, personality.vendor);
             assert_eq!(facts.inquiry.product, personality.product);
             assert!(facts.inquiry.third_party_copy);
-            assert_eq!(facts.serial.as_deref(), Some(&*format!("XCOPY-{unit:08}")));
+            assert_eq!(lun.serial().as_deref(), Some(&*format!("XCOPY-{unit:08}")));
             // NAA first, then EUI-64; none of the target port's.
             assert_eq!(facts.names[0].bytes.len(), 16, "{name}: {:?}", facts.names);
             assert_eq!(facts.names[0].bytes[..4], [0x60, 0x01, 0x40, 0x5F]);
@@ -49,11 +49,11 @@ fn discovery_reads_every_target() {
                 assert!(facts.operating.is_err(), "{name}");
             }
             assert_eq!(
-                facts.third_party.is_some(),
+                lun.third_party().is_some(),
                 personality.third_party_page,
                 "{name}"
             );
-            let Some(page) = &facts.third_party else {
+            let Some(page) = lun.third_party() else {
                 continue;
             };
             let kinds = [

@@ -128,6 +128,8 @@ pub struct Rig {
     pub remote: Remote,
     forced: bool,
     live: bool,
+    /// The context is another rig's.
+    guest: bool,
 }
 
 // SAFETY: an idle queue may change its owner, and a context has none.
@@ -153,6 +155,7 @@ impl Rig {
             },
             forced: false,
             live: true,
+            guest: false,
         };
         // SAFETY: places of the sizes given.
         unsafe {
@@ -164,6 +167,19 @@ impl Rig {
         }
         rig.remote.queue = rig.another_queue(queue);
         rig
+    }
+
+    /// Another queue of the same context, to be dropped before this rig.
+    pub fn beside(&self, queue: impl FnOnce(&mut xcopy_queue_options)) -> Rig {
+        Rig {
+            remote: Remote {
+                context: self.remote.context,
+                queue: self.another_queue(queue),
+            },
+            forced: false,
+            live: true,
+            guest: true,
+        }
     }
 
     fn another_queue(&self, change: impl FnOnce(&mut xcopy_queue_options)) -> *mut xcopy_queue {
@@ -441,6 +457,9 @@ impl Drop for Rig {
             // SAFETY: a live queue, given up here.
             let status = unsafe { xcopy_queue_destroy(self.remote.queue, 0) };
             assert_eq!(status, 0, "{}", last_error());
+        }
+        if self.guest {
+            return;
         }
         // SAFETY: a live context, given up here.
         let status = unsafe { xcopy_context_free(self.remote.context) };

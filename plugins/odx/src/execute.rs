@@ -31,13 +31,15 @@ pub fn execute(host: &Host, command: &mut Command<'_, Device>) -> Outcome {
     match command.operation() {
         Operation::Copy { src, dst, ranges } => copy(src, dst, ranges, terms),
         Operation::Zero { dst, ranges } => zero(dst, ranges, terms),
-        Operation::Flush { dst } => dst.lun.flush().map(|()| Done::new()),
+        Operation::Flush { dst } => dst.lun()?.flush().map(|()| Done::new()),
         Operation::Read {
             src,
             offset,
             buffer,
-        } => src.lun.read(offset, buffer).map(|()| Done::new()),
-        Operation::Write { dst, offset, data } => dst.lun.write(offset, data).map(|()| Done::new()),
+        } => src.lun()?.read(offset, buffer).map(|()| Done::new()),
+        Operation::Write { dst, offset, data } => {
+            dst.lun()?.write(offset, data).map(|()| Done::new())
+        }
         Operation::TokenCreate {
             src,
             offset,
@@ -67,8 +69,8 @@ pub fn execute(host: &Host, command: &mut Command<'_, Device>) -> Outcome {
 
 /// First byte on the unit; the range has to lie on the device.
 fn place(device: &Device, offset: u64, length: u64) -> Result<u64, Failure> {
-    match device.lun.blocks(offset, length) {
-        Some(_) => Ok(offset + device.lun.offset()),
+    match device.lun()?.blocks(offset, length) {
+        Some(_) => Ok(offset + device.lun()?.offset()),
         None => Err(Failure::new(errno::EINVAL)
             .reason(XCOPY_REASON_BOUNDS)
             .fatal()
@@ -84,7 +86,7 @@ fn ended(transferred: &Transferred, about: About) -> Outcome {
 }
 
 fn copy(src: &Device, dst: &Device, ranges: &[xcopy_range], terms: Terms<'_>) -> Outcome {
-    let _in_use = Lun::begin_copy(&src.lun, &dst.lun)?;
+    let _in_use = Lun::begin_copy(src.lun()?, dst.lun()?)?;
     let pieces = ranges.iter().map(|range| {
         Ok(Piece {
             src: place(src, range.src_offset, range.length)?,
@@ -93,7 +95,7 @@ fn copy(src: &Device, dst: &Device, ranges: &[xcopy_range], terms: Terms<'_>) ->
         })
     });
     let pieces = pieces.collect::<Result<Vec<_>, Failure>>()?;
-    let transferred = machine::copy(&src.site(), &dst.site(), terms, &pieces);
+    let transferred = machine::copy(&src.site()?, &dst.site()?, terms, &pieces);
     ended(&transferred, About::Copy)
 }
 
@@ -104,8 +106,8 @@ fn zero(dst: &Device, ranges: &[xcopy_range], terms: Terms<'_>) -> Outcome {
         let at = place(dst, range.dst_offset, range.length)?;
         let mut done = 0;
         if !dst.no_zero_token.load(Ordering::Relaxed) && !dst.lacks_zero_token() {
-            let _in_use = dst.lun.begin()?;
-            let transferred = machine::zero(&dst.site(), terms, at, range.length);
+            let _in_use = dst.lun()?.begin()?;
+            let transferred = machine::zero(&dst.site()?, terms, at, range.length);
             done = transferred.done;
             if let Some((fault, _)) = &transferred.fault {
                 let whole = failure(fault, About::Copy, before + done, false);
@@ -116,7 +118,7 @@ fn zero(dst: &Device, ranges: &[xcopy_range], terms: Terms<'_>) -> Outcome {
                 dst.no_zero_token.store(true, Ordering::Relaxed);
             }
         }
-        dst.lun
+        dst.lun()?
             .zero(range.dst_offset + done, range.length - done)
             .map_err(|failure| failure.known(before + done))?;
         before += range.length;
@@ -148,7 +150,7 @@ fn lives_long_enough(host: &Host, src: &Device, wanted: Wanted) -> Result<(), Fa
         return Ok(());
     }
     // A command's failure has no place for words.
-    let text = format!("a token of {} lives {most} s at most", src.lun.name());
+    let text = format!("a token of {} lives {most} s at most", src.name());
     host.log(Level::Warning, &text);
     Err(Failure::new(errno::EINVAL)
         .reason(XCOPY_REASON_LIMITS)
@@ -165,13 +167,13 @@ fn create(
     wanted: Wanted,
     terms: Terms<'_>,
 ) -> Outcome {
-    let _in_use = src.lun.begin()?;
+    let _in_use = src.lun()?.begin()?;
     let at = place(src, offset, length)?;
     let Some(room) = room.get_mut(..TOKEN_BYTES) else {
         return Err(Failure::new(errno::ENOBUFS).fatal().untouched());
     };
     let stated = src.tokens(true).ok();
-    let token = machine::create(&src.site(), terms, at, length, wanted)
+    let token = machine::create(&src.site()?, terms, at, length, wanted)
         .map_err(|fault| failure(&fault, About::Token, 0, true))?;
     room.copy_from_slice(token.bytes());
     let lives = match wanted.inactivity_s {
@@ -201,17 +203,17 @@ fn write(
     token_offset: u64,
     terms: Terms<'_>,
 ) -> Outcome {
-    let _in_use = dst.lun.begin()?;
+    let _in_use = dst.lun()?.begin()?;
     let at = place(dst, offset, length)?;
     let token = parse(token)?;
-    let transferred = machine::write(&dst.site(), terms, &token, token_offset, at, length);
+    let transferred = machine::write(&dst.site()?, terms, &token, token_offset, at, length);
     ended(&transferred, About::Token)
 }
 
 fn release(dst: &Device, token: &[u8], terms: Terms<'_>) -> Outcome {
-    let _in_use = dst.lun.begin()?;
+    let _in_use = dst.lun()?.begin()?;
     let token = parse(token)?;
-    machine::release(&dst.site(), terms, &token)
+    machine::release(&dst.site()?, terms, &token)
         .map(|()| Done::new())
         .map_err(|fault| failure(&fault, About::Token, 0, false))
 }

@@ -23,8 +23,6 @@ const REFUSED_S: u16 = 180;
 
 /// Judges a pair; one end is None for the making or the writing of tokens.
 pub fn verdict(src: Option<&Device>, dst: Option<&Device>) -> Verdict {
-    let not_supported =
-        |text: String| Verdict::refused(XCOPY_REASON_NOT_SUPPORTED, &text).for_seconds(REFUSED_S);
     let mut limits = xcopy_limits {
         max_bytes: MAX_BYTES,
         preferred_bytes: PREFERRED_BYTES,
@@ -35,11 +33,15 @@ pub fn verdict(src: Option<&Device>, dst: Option<&Device>) -> Verdict {
     };
     for (device, makes) in [(src, true), (dst, false)] {
         let Some(device) = device else { continue };
-        match device.tokens(makes) {
-            Ok(stated) => narrow(&mut limits, device, stated),
-            Err(text) => return not_supported(text),
-        }
-        let block = device.lun.block_size();
+        let stated = match device.tokens(makes) {
+            Ok(stated) => stated,
+            Err(refusal) => return refusal.verdict().for_seconds(REFUSED_S),
+        };
+        let block = match device.lun() {
+            Ok(lun) => lun.block_size(),
+            Err(failure) => return Verdict::failed(&failure).for_seconds(REFUSED_S),
+        };
+        narrow(&mut limits, block, stated);
         match makes {
             true => limits.src_granularity = block,
             false => limits.dst_granularity = block,
@@ -75,8 +77,8 @@ pub fn verdict(src: Option<&Device>, dst: Option<&Device>) -> Verdict {
     Verdict::usable(limits)
 }
 
-fn narrow(limits: &mut xcopy_limits, device: &Device, stated: RodLimits) {
-    let block = u64::from(device.lun.block_size());
+fn narrow(limits: &mut xcopy_limits, block: u32, stated: RodLimits) {
+    let block = u64::from(block);
     // A number of blocks in a range descriptor has 32 bits.
     let blocks = match stated.max_blocks {
         0 => u32::MAX.into(),
@@ -110,7 +112,13 @@ fn trial(src: &Device, dst: &Device) -> Option<Verdict> {
                 .for_seconds(REFUSED_S)
         })
     };
-    match machine::foreign(&src.site(), &dst.site(), terms(&clock, None, 0)) {
+    let (from, to) = match (src.site(), dst.site()) {
+        (Ok(from), Ok(to)) => (from, to),
+        (Err(failure), _) | (_, Err(failure)) => {
+            return Some(Verdict::failed(&failure).for_seconds(REFUSED_S));
+        }
+    };
+    match machine::foreign(&from, &to, terms(&clock, None, 0)) {
         Ok(None) => None,
         Ok(Some(refusal)) => {
             let code = refusal.code();
@@ -121,25 +129,23 @@ fn trial(src: &Device, dst: &Device) -> Option<Verdict> {
                 };
                 let text = format!(
                     "{} does not take a token of {}: {}",
-                    dst.lun.name(),
-                    src.lun.name(),
+                    dst.name(),
+                    src.name(),
                     judgement.words()
                 );
                 Verdict::refused(reason, &text).for_seconds(REFUSED_S)
             })
         }
         Err(fault) => match fault.why {
-            machine::Why::Refused(refusal) => {
-                judged(judge(&refusal.0, Purpose::Copy)?, src.lun.name())
-            }
+            machine::Why::Refused(refusal) => judged(judge(&refusal.0, Purpose::Copy)?, src.name()),
             machine::Why::Unsent(errno) => {
                 let error = std::io::Error::from_raw_os_error(errno);
-                judged(judge_error(&error, Purpose::Copy), src.lun.name())
+                judged(judge_error(&error, Purpose::Copy), src.name())
             }
             machine::Why::Malformed(what) => Some(
                 Verdict::refused(
                     XCOPY_REASON_NOT_SUPPORTED,
-                    &format!("{} makes no token: {what}", src.lun.name()),
+                    &format!("{} makes no token: {what}", src.name()),
                 )
                 .for_seconds(REFUSED_S),
             ),

@@ -23,7 +23,7 @@ impl Lun {
     pub fn max_io(&self) -> usize {
         let facts = self.facts();
         let block = facts.capacity.block_size as usize;
-        let stated = (facts.limits.max_transfer as usize).saturating_mul(block);
+        let stated = (self.limits().max_transfer as usize).saturating_mul(block);
         let max = match stated {
             0 => self.max_transfer(),
             bytes => bytes.min(self.max_transfer()),
@@ -85,7 +85,7 @@ impl Lun {
         let _in_use = self.begin()?;
         let facts = self.facts();
         let block = u64::from(facts.capacity.block_size);
-        let stated = facts.limits.max_write_same.saturating_mul(block);
+        let stated = self.limits().max_write_same.saturating_mul(block);
         let most = match stated {
             0 => WRITE_SAME_BYTES,
             bytes => bytes.min(WRITE_SAME_BYTES),

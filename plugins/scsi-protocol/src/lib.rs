@@ -26,7 +26,7 @@ pub mod wire;
 pub use connection::Connection;
 pub use judge::{Action, Judgement, Purpose};
 pub use list_id::ListIdLease;
-pub use lun::{Facts, Lun};
+pub use lun::{Facts, Lun, Unit};
 pub use native::{xcopy_scsi_command, xcopy_scsi_transport};
 pub use place::Place;
 pub use sg::SgIo;
@@ -41,6 +41,15 @@ use xcopy_plugin_sdk::{Description, Failure, Opened, errno};
 /// # Errors
 /// Whatever is no SCSI disk, with the reason in words.
 pub fn open(desc: &Description<'_>) -> Result<Opened<Lun>, Failure> {
+    open_unasked(desc)?.try_map(Unit::into_lun)
+}
+
+/// The same, but the unit is asked who it is only when that matters
+/// ([`Unit::lun`]), if the kernel describes the disk.
+///
+/// # Errors
+/// As `open`, as far as the kernel knows.
+pub fn open_unasked(desc: &Description<'_>) -> Result<Opened<Unit>, Failure> {
     if desc.kind() == XCOPY_KIND_NATIVE {
         return native(desc);
     }
@@ -52,13 +61,16 @@ pub fn open(desc: &Description<'_>) -> Result<Opened<Lun>, Failure> {
     };
     let transport =
         SgIo::new(fd, name).map_err(|_| place::refused(&format!("{name} is not a SCSI disk")))?;
-    let lun = Lun::discover(Box::new(transport), place, Some(desc.events()))?;
-    let block_size = lun.block_size();
+    let unit = Unit::new(Box::new(transport), place, Some(desc.events()));
+    let block_size = match place.block_size {
+        Some(kernels) => kernels,
+        None => unit.lun()?.block_size(),
+    };
     // The size is the kernel's to know.
-    Ok(Opened::new(lun, block_size, 0))
+    Ok(Opened::new(unit, block_size, 0))
 }
 
-fn native(desc: &Description<'_>) -> Result<Opened<Lun>, Failure> {
+fn native(desc: &Description<'_>) -> Result<Opened<Unit>, Failure> {
     if desc.native().is_null() {
         return Err(Failure::new(errno::EINVAL).because(
             "a native SCSI device is a struct xcopy_scsi_transport (xcopy_device_open_native)",
@@ -68,10 +80,11 @@ fn native(desc: &Description<'_>) -> Result<Opened<Lun>, Failure> {
     // whose native handles are these, until the device's release.
     let connection = unsafe { Connection::new(desc.native()) }
         .map_err(|error| Failure::new(errno::EINVAL).because(error.to_string()))?;
-    let lun = Lun::discover(Box::new(connection), Place::default(), Some(desc.events()))?;
+    let unit = Unit::new(Box::new(connection), Place::default(), Some(desc.events()));
+    let lun = unit.lun()?;
     let (block_size, bytes) = (lun.block_size(), lun.bytes());
     let (identity, max_io) = (lun.identity(), lun.max_io() as u64);
-    let mut opened = Opened::new(lun, block_size, bytes);
+    let mut opened = Opened::new(unit, block_size, bytes);
     opened.identity = identity;
     opened.max_io_bytes = max_io;
     Ok(opened)

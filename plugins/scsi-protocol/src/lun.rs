@@ -4,17 +4,19 @@
 mod describe;
 mod discover;
 mod in_use;
+mod pages;
+mod unit;
 
 pub use in_use::InUse;
+pub use unit::Unit;
 
 use crate::judge::{Judgement, Purpose, judge, judge_error};
 use crate::place::{Place, refused};
 use crate::transport::{Data, Outcome, Transport};
-use crate::wire::block::{BlockLimits, Capacity};
+use crate::wire::block::Capacity;
 use crate::wire::designator::Designator;
 use crate::wire::inquiry::Inquiry;
 use crate::wire::operating::OperatingParameters;
-use crate::wire::third_party::ThirdParty;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -32,31 +34,26 @@ const QUERY_TRIES: u32 = 5;
 pub struct Facts {
     /// Standard INQUIRY data.
     pub inquiry: Inquiry,
-    /// VPD page 80h.
-    pub serial: Option<String>,
     /// All designators of the unit in VPD page 83h.
     pub designators: Vec<Designator>,
     /// Those that can name it in a CSCD descriptor, best first.
     pub names: Vec<Designator>,
     /// READ CAPACITY(16).
     pub capacity: Capacity,
-    /// VPD page B0h; all zero if there is none.
-    pub limits: BlockLimits,
-    /// VPD page 8Fh.
-    pub third_party: Option<ThirdParty>,
     /// RECEIVE COPY OPERATING PARAMETERS, or why not. Not asked without 3PC.
     pub operating: Result<OperatingParameters, Judgement>,
 }
 
 /// A logical unit, open.
 pub struct Lun {
-    transport: Box<dyn Transport>,
+    transport: Arc<dyn Transport>,
     place: Place,
     facts: RwLock<Arc<Facts>>,
     /// Unit attentions seen, and how many of them a verification answered.
     attentions: AtomicU64,
     verified: Mutex<u64>,
     users: Mutex<in_use::Users>,
+    pages: Mutex<pages::Pages>,
     events: Option<Events>,
 }
 
@@ -74,6 +71,14 @@ impl Lun {
         place: Place,
         events: Option<Events>,
     ) -> Result<Lun, Failure> {
+        Lun::behind(transport.into(), place, events)
+    }
+
+    fn behind(
+        transport: Arc<dyn Transport>,
+        place: Place,
+        events: Option<Events>,
+    ) -> Result<Lun, Failure> {
         let facts = discover::facts(&*transport).map_err(|why| why.failure(transport.name()))?;
         check(transport.name(), &facts, place)?;
         Ok(Lun {
@@ -83,6 +88,7 @@ impl Lun {
             attentions: AtomicU64::new(0),
             verified: Mutex::new(0),
             users: Mutex::default(),
+            pages: Mutex::default(),
             events,
         })
     }
@@ -230,8 +236,9 @@ impl Lun {
         }
         check(self.name(), &now, self.place)?;
         let resized = before.capacity != now.capacity;
-        let changed = before.operating != now.operating || before.third_party != now.third_party;
+        let changed = before.operating != now.operating;
         *self.facts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(now);
+        let changed = self.renew_pages() || changed;
         *verified = seen;
         drop(verified);
         if let Some(events) = &self.events {

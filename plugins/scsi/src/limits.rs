@@ -1,7 +1,7 @@
 //! What a copy manager takes in one command, for a pair of logical units.
 
 use xcopy_plugin_sdk::abi::xcopy_limits;
-use xcopy_scsi_protocol::lun::Facts;
+use xcopy_scsi_protocol::Lun;
 use xcopy_scsi_protocol::wire::copy::{
     CSCD_BYTES, CSCD_IDENTIFICATION, SEGMENT_BLOCK_TO_BLOCK, SEGMENT_BLOCKS_MAX, SEGMENT_BYTES,
 };
@@ -40,8 +40,8 @@ pub struct Stated {
 impl Stated {
     /// What the unit's copy manager states: its operating parameters, or, without
     /// them, VPD page 8Fh. None if it states nothing.
-    pub fn of(facts: &Facts) -> Option<Stated> {
-        if let Ok(operating) = &facts.operating {
+    pub fn of(unit: &Lun) -> Option<Stated> {
+        if let Ok(operating) = &unit.facts().operating {
             return Some(Stated {
                 cscds: operating.max_cscds,
                 segments: operating.max_segments,
@@ -55,7 +55,7 @@ impl Stated {
                     && operating.takes_type(SEGMENT_BLOCK_TO_BLOCK),
             });
         }
-        let page = facts.third_party.as_ref()?;
+        let page = unit.third_party()?;
         let (cscds, segments, descriptors_bytes) = page.parameter_limits?;
         let (concurrent, identified, segment_bytes, granularity_log2) =
             page.general.unwrap_or_default();

@@ -105,7 +105,7 @@ fn by(manager: Manager, src: &Lun, dst: &Lun) -> Result<Pair, Refusal> {
     {
         return Err(permission(unit));
     }
-    let Some(stated) = Stated::of(&facts) else {
+    let Some(stated) = Stated::of(unit) else {
         let why = facts.operating.as_ref().err().map(Judgement::words);
         return Err(Refusal::new(
             XCOPY_REASON_NOT_SUPPORTED,
@@ -144,9 +144,7 @@ fn by(manager: Manager, src: &Lun, dst: &Lun) -> Result<Pair, Refusal> {
     )
     .map_err(|text| Refusal::new(XCOPY_REASON_LIMITS, 2, format!("{}: {text}", unit.name())))?;
     let has = |action| {
-        facts
-            .third_party
-            .as_ref()
+        unit.third_party()
             .is_some_and(|page| page.has_command(cdb::THIRD_PARTY_COPY_OUT, action))
     };
     let only_lid4 = has(cdb::EXTENDED_COPY_LID4) && !has(cdb::EXTENDED_COPY_LID1);

@@ -1,5 +1,6 @@
 //! What `open` gets, and what it gives.
 
+use crate::failure::Failure;
 use crate::host;
 use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
@@ -137,8 +138,36 @@ impl<D> Opened<D> {
 
     /// The same with another value for the device.
     pub fn map<E>(self, make: impl FnOnce(D) -> E) -> Opened<E> {
+        let (device, rest) = self.take();
+        rest.with(make(device))
+    }
+
+    /// The same with another value for the device, if there is one.
+    pub fn try_map<E>(
+        self,
+        make: impl FnOnce(D) -> Result<E, Failure>,
+    ) -> Result<Opened<E>, Failure> {
+        let (device, rest) = self.take();
+        Ok(rest.with(make(device)?))
+    }
+
+    fn take(self) -> (D, Opened<()>) {
+        let rest = Opened {
+            device: (),
+            block_size: self.block_size,
+            size_bytes: self.size_bytes,
+            preferred_io_bytes: self.preferred_io_bytes,
+            max_io_bytes: self.max_io_bytes,
+            identity: self.identity,
+            identity_offset: self.identity_offset,
+            read_only: self.read_only,
+        };
+        (self.device, rest)
+    }
+
+    fn with<E>(self, device: E) -> Opened<E> {
         Opened {
-            device: make(self.device),
+            device,
             block_size: self.block_size,
             size_bytes: self.size_bytes,
             preferred_io_bytes: self.preferred_io_bytes,

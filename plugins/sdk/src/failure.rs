@@ -45,7 +45,7 @@ pub struct Failure {
     pub(crate) errno: i32,
     pub(crate) text: String,
     action: u16,
-    reason: u16,
+    pub(crate) reason: u16,
     flags: u32,
     known: u64,
     detail: u64,
@@ -77,6 +77,11 @@ impl Failure {
     pub fn because(mut self, text: impl Into<String>) -> Failure {
         self.text = text.into();
         self
+    }
+
+    /// What [`because`](Self::because) said.
+    pub fn words(&self) -> &str {
+        &self.text
     }
 
     /// An XCOPY_REASON_.

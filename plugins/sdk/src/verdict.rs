@@ -1,6 +1,8 @@
 //! Methods, and what a plugin says of them for a pair.
 
 use crate::device::put_text;
+use crate::errno;
+use crate::failure::Failure;
 use std::ffi::CStr;
 use std::ptr;
 use xcopy_abi::*;
@@ -75,6 +77,16 @@ impl Verdict {
         };
         put_text(&mut verdict.text, text);
         Verdict(verdict)
+    }
+
+    /// It cannot, because of a failure.
+    pub fn failed(failure: &Failure) -> Verdict {
+        let reason = match (failure.reason, failure.errno) {
+            (XCOPY_REASON_FAILED, errno::EPERM | errno::EACCES) => XCOPY_REASON_PERMISSION,
+            (XCOPY_REASON_FAILED, errno::ENODEV) => XCOPY_REASON_REMOVED,
+            (reason, _) => reason,
+        };
+        Verdict::refused(reason, &failure.text)
     }
 
     /// Why a usable method is not chosen by itself (by XCOPY_VERDICT_BY_NAME or

@@ -20,7 +20,7 @@ impl Lun {
         line("vendor", inquiry.vendor.clone());
         line("product", inquiry.product.clone());
         line("revision", inquiry.revision.clone());
-        line("serial", facts.serial.clone().unwrap_or_default());
+        line("serial", self.serial().unwrap_or_default());
         for designator in &facts.designators {
             line("designator", designator.to_string());
         }
@@ -37,7 +37,7 @@ impl Lun {
         if capacity.protected {
             line("protection information", "yes".into());
         }
-        let limits = &facts.limits;
+        let limits = self.limits();
         for (key, value) in [
             ("largest transfer (blocks)", u64::from(limits.max_transfer)),
             ("best transfer (blocks)", limits.optimal_transfer.into()),
@@ -92,8 +92,8 @@ impl Lun {
             }
             Err(_) => {}
         }
-        match &facts.third_party {
-            Some(page) => third_party(page, &mut line),
+        match self.third_party() {
+            Some(page) => third_party(&page, &mut line),
             None if inquiry.third_party_copy => {
                 line("third-party copy page (VPD 8Fh)", "none".into());
             }

@@ -5,13 +5,12 @@ use crate::judge::{Action, Judgement, Purpose, judge, judge_error};
 use crate::place::refused;
 use crate::sg::explain;
 use crate::transport::{Data, Outcome, Transport};
-use crate::wire::block::{BlockLimits, CAPACITY_BYTES, Capacity};
+use crate::wire::block::{CAPACITY_BYTES, Capacity};
 use crate::wire::cdb;
 use crate::wire::designator::{self, Designator};
 use crate::wire::inquiry::{self, Inquiry, STANDARD_BYTES};
 use crate::wire::operating::{OPERATING_ALLOCATION, OperatingParameters};
 use crate::wire::sense::ILLEGAL_REQUEST;
-use crate::wire::third_party::ThirdParty;
 use std::io;
 use std::time::Duration;
 use xcopy_plugin_sdk::{Failure, abi::*, errno};
@@ -46,7 +45,7 @@ impl Refusal {
     }
 }
 
-type Execute<'a> = dyn Fn(&[u8], Data<'_>, Duration) -> io::Result<Outcome> + 'a;
+pub type Execute<'a> = dyn Fn(&[u8], Data<'_>, Duration) -> io::Result<Outcome> + 'a;
 
 /// Asks a question, again after a unit attention or BUSY; the bytes that came.
 pub fn ask(
@@ -76,17 +75,17 @@ pub fn ask(
     }
 }
 
-struct Asker<'a>(&'a dyn Transport);
+/// Who asks, by which way.
+pub struct Asker<'a>(pub &'a Execute<'a>);
 
 impl Asker<'_> {
     fn ask(&self, cdb: &[u8], allocation: usize) -> Result<Vec<u8>, Judgement> {
-        let execute = |cdb: &[u8], data: Data<'_>, timeout| self.0.execute(cdb, data, timeout);
-        ask(&execute, cdb, allocation, Purpose::Query)
+        ask(self.0, cdb, allocation, Purpose::Query)
     }
 
     /// A VPD page, in two steps if it is long; None if there is none. An error
     /// is one of the moment: nothing follows from it for the page.
-    fn page(&self, page: u8) -> Result<Option<Vec<u8>>, Judgement> {
+    pub fn page(&self, page: u8) -> Result<Option<Vec<u8>>, Judgement> {
         let first = match self.ask(&cdb::inquiry_page(page, 252), 252) {
             Ok(first) => first,
             Err(why) if matches!(why.code, Some((ILLEGAL_REQUEST, ..))) => return Ok(None),
@@ -113,9 +112,20 @@ impl Asker<'_> {
     }
 }
 
-/// All that can be known of the unit.
+/// The VPD pages that a unit lists, so that no other is asked for: some units hang
+/// on those. Units from before SPC-3 may hang on any; they cannot copy either.
+pub fn pages(asker: &Asker<'_>, inquiry: &Inquiry) -> Result<Vec<u8>, Judgement> {
+    if inquiry.version < 5 && !inquiry.third_party_copy {
+        return Ok(Vec::new());
+    }
+    let page = asker.page(0x00)?.unwrap_or_default();
+    Ok(inquiry::supported_pages(&page).unwrap_or_default().to_vec())
+}
+
+/// What a copy has to know of the unit.
 pub fn facts(transport: &dyn Transport) -> Result<Facts, Refusal> {
-    let asker = Asker(transport);
+    let execute = |cdb: &[u8], data: Data<'_>, timeout| transport.execute(cdb, data, timeout);
+    let asker = Asker(&execute);
     let inquiry = standard(transport)?;
     if inquiry.qualifier != 0 || !inquiry.is_disk() {
         return Err(Refusal::Garbage(format!(
@@ -134,38 +144,19 @@ pub fn facts(transport: &dyn Transport) -> Result<Facts, Refusal> {
             "answers READ CAPACITY(16) with what no disk has".into(),
         ));
     };
-    // Units from before SPC-3 may hang on pages; they cannot copy either.
-    let pages = match inquiry.version >= 5 || inquiry.third_party_copy {
-        true => asker
-            .page(0x00)
+    // A copy manager has its unit's names on page 83h, or has none: no list is needed.
+    let has_names = inquiry.third_party_copy
+        || pages(&asker, &inquiry)
             .map_err(|why| Refusal::Refused("INQUIRY (VPD page 00h)", why))?
-            .unwrap_or_default(),
-        false => Vec::new(),
-    };
-    let has =
-        |page: u8| inquiry::supported_pages(&pages).is_some_and(|pages| pages.contains(&page));
-    let page = |number: u8| {
-        has(number)
-            .then(|| asker.page(number).ok().flatten())
-            .flatten()
-    };
-    let designators = match has(0x83) {
+            .contains(&0x83);
+    let designators = match has_names {
         true => designators(transport)?,
         false => Vec::new(),
     };
-    let third_party = match inquiry.third_party_copy {
-        true => page(0x8f).and_then(|page| ThirdParty::parse(&page)),
-        false => None,
-    };
     Ok(Facts {
-        serial: page(0x80).and_then(|page| inquiry::serial_number(&page)),
         names: designator::by_preference(&designators),
         designators,
         capacity,
-        limits: page(0xb0)
-            .and_then(|page| BlockLimits::parse(&page))
-            .unwrap_or_default(),
-        third_party,
         operating: operating(&asker, &inquiry),
         inquiry,
     })
@@ -174,7 +165,8 @@ pub fn facts(transport: &dyn Transport) -> Result<Facts, Refusal> {
 /// The names in VPD page 83h. A page that did not come is no page without names:
 /// who the unit is would seem to have changed.
 pub fn designators(transport: &dyn Transport) -> Result<Vec<Designator>, Refusal> {
-    let page = Asker(transport)
+    let execute = |cdb: &[u8], data: Data<'_>, timeout| transport.execute(cdb, data, timeout);
+    let page = Asker(&execute)
         .page(0x83)
         .map_err(|why| Refusal::Refused("INQUIRY (VPD page 83h)", why))?;
     Ok(page
@@ -183,7 +175,7 @@ pub fn designators(transport: &dyn Transport) -> Result<Vec<Designator>, Refusal
         .unwrap_or_default())
 }
 
-fn standard(transport: &dyn Transport) -> Result<Inquiry, Refusal> {
+pub fn standard(transport: &dyn Transport) -> Result<Inquiry, Refusal> {
     let cdb = cdb::inquiry(STANDARD_BYTES);
     let mut room = [0; STANDARD_BYTES as usize];
     let outcome = transport
