@@ -704,7 +704,11 @@ struct xcopy_limits {
     uint32_t length_granularity;
     /* Ranges of one command at most; 0 and 1 are one. */
     uint32_t max_ranges;
-    /* Commands that the pair takes at once; 0 is not stated. */
+    /*
+     * Commands at once, for the pair and queue; 0 is not stated. Copies by a
+     * BLOCKING plugin's offload are counted for the destination's storage, over
+     * all queues of the context.
+     */
     uint32_t max_concurrent;
     /*
      * 1 if several ranges of one command must fill one contiguous destination

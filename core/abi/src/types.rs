@@ -545,7 +545,9 @@ pub struct xcopy_limits {
     pub length_granularity: u32,
     /// Ranges of one command at most; 0 and 1 are one.
     pub max_ranges: u32,
-    /// Commands that the pair takes at once; 0 is not stated.
+    /// Commands at once, for the pair and queue; 0 is not stated. Copies by a
+    /// BLOCKING plugin's offload are counted for the destination's storage, over
+    /// all queues of the context.
     pub max_concurrent: u32,
     /// 1 if several ranges of one command must fill one contiguous destination
     /// (NVMe Copy), 0 if each has its own.

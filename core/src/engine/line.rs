@@ -54,14 +54,11 @@ impl Line {
         }
         inner.running += 1;
         drop(inner);
-        let begun = self.begin(context, owner, waiting.job);
-        if !begun {
-            self.carry_on(context, owner);
-        }
-        begun
+        self.begin(context, owner, waiting.job)
     }
 
-    /// Gives a job that counts as running to a thread.
+    /// Gives a job that counts as running to a thread. Without one nobody would end
+    /// those that wait either.
     fn begin(self: &Arc<Self>, context: &Arc<Context>, owner: Owner, job: Job) -> bool {
         let (line, weak) = (self.clone(), Arc::downgrade(context));
         let work = move || {
@@ -74,7 +71,16 @@ impl Line {
                 next = line.carry_on(&context, owner);
             }
         };
-        context.pool.run(owner, Box::new(work))
+        let begun = context.pool.run(owner, Box::new(work));
+        if !begun {
+            let mut inner = self.lock();
+            inner.running -= 1;
+            let waiting = std::mem::take(&mut inner.waiting);
+            // What a job drops may lock other things.
+            drop(inner);
+            drop(waiting);
+        }
+        begun
     }
 
     /// A command ended: those whose turn it is now get threads, and the first of

@@ -4,7 +4,7 @@
 
 use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::process::Command as Process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use xcopy::abi::*;
@@ -24,15 +24,14 @@ const DST_AT: usize = MIB / 2;
 
 static ASKED: AtomicU64 = AtomicU64::new(0);
 
-/// Copies disks past their page caches.
+/// Copies loop devices as a target does, behind the kernel's back: in their images.
 struct Past;
 
-/// The disk, opened anew with O_DIRECT.
-struct Disk(File);
-
-/// Memory for O_DIRECT.
-#[repr(C, align(4096))]
-struct Aligned([u8; 64 << 10]);
+struct Disk {
+    image: File,
+    /// The device, through its page cache.
+    cached: File,
+}
 
 impl Plugin for Past {
     const NAME: &'static CStr = c"past";
@@ -51,13 +50,19 @@ impl Plugin for Past {
     fn open(&self, device: &Description<'_>) -> Result<Opened<Disk>, Failure> {
         let fd = device.fd().filter(|_| device.kind() == XCOPY_KIND_DISK);
         let fd = fd.ok_or_else(|| Failure::new(errno::ENOTSUP))?;
-        let disk = OpenOptions::new()
-            .read(true)
-            .write(device.open_flags() & XCOPY_OPEN_WRITE != 0)
-            .custom_flags(libc::O_DIRECT)
-            .open(format!("/proc/self/fd/{fd}"))
-            .map_err(|_| Failure::new(errno::EIO))?;
-        Ok(Opened::new(Disk(disk), device.block_size(), 0))
+        let (major, minor) = device.node();
+        let backing = format!("/sys/dev/block/{major}:{minor}/loop/backing_file");
+        let open = || {
+            let image = std::fs::read_to_string(backing)?;
+            let image = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(image.trim_end())?;
+            let cached = File::open(format!("/proc/self/fd/{fd}"))?;
+            std::io::Result::Ok(Disk { image, cached })
+        };
+        let disk = open().map_err(|_| Failure::new(errno::EIO))?;
+        Ok(Opened::new(disk, device.block_size(), 0))
     }
 
     fn probe(&self, _: usize, _: Option<&Disk>, _: Option<&Disk>) -> Result<Verdict, Failure> {
@@ -79,18 +84,15 @@ impl Blocking for Past {
             return Err(command.unknown());
         };
         ASKED.fetch_add(bytes, Ordering::Relaxed);
-        let mut room = Box::new(Aligned([0; 64 << 10]));
+        let copy = |range: &xcopy_range| {
+            let mut bytes = vec![0; range.length as usize];
+            // Somebody reads what is about to be written.
+            dst.cached.read_exact_at(&mut bytes, range.dst_offset)?;
+            src.image.read_exact_at(&mut bytes, range.src_offset)?;
+            dst.image.write_all_at(&bytes, range.dst_offset)
+        };
         for range in ranges {
-            let mut done = 0;
-            while done < range.length {
-                let part = room.0.len().min((range.length - done) as usize);
-                let piece = &mut room.0[..part];
-                src.0
-                    .read_exact_at(piece, range.src_offset + done)
-                    .and_then(|()| dst.0.write_all_at(piece, range.dst_offset + done))
-                    .map_err(|_| Failure::new(errno::EIO))?;
-                done += part as u64;
-            }
+            copy(range).map_err(|_| Failure::new(errno::EIO))?;
         }
         Ok(Done::new())
     }
@@ -163,8 +165,8 @@ fn no_page_of_the_destination_stays_stale() {
     let rig = Rig::new();
     assert_eq!(rig.register(init), 0, "{}", last_error());
     let (src, dst) = (rig.open(&from.name), rig.open(&to.name));
-    // Every page of the destination is cached; the reader keeps the device open, or
-    // the last close would drop them.
+    // Every page of the destination is cached before, and again during the copy. The
+    // reader keeps the device open, or the last close would drop them.
     let _reader = File::open(&to.name).expect("the device");
     assert!(to.read() == stamped(0xb2));
     let done = rig.run(&copy(

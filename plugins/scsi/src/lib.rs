@@ -9,9 +9,9 @@
 //!
 //! Commands go by SG_IO, each from a thread of the core's pool. A kernel whose bsg
 //! nodes take commands by io_uring could do without the threads; that way is not
-//! taken yet. The target's stated concurrency holds for each queue and pair: several
-//! queues together may ask more of a unit, whose answer (BUSY, TASK SET FULL) has the
-//! core ask less.
+//! taken yet. The target's stated concurrency holds for a destination and all queues
+//! of a context; several contexts and processes together may ask more of it, whose
+//! answer (BUSY, TASK SET FULL) has the core ask less.
 //!
 //! | module | subject |
 //! |---|---|
