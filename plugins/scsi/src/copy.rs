@@ -76,7 +76,7 @@ fn verify(src: &Lun, dst: &Lun) -> Result<(), Failure> {
 
 /// Sends a copy, again where that may help at once.
 pub fn send(pair: &Pair, src: &Lun, dst: &Lun, segments: &[Segment]) -> Result<(), Stopped> {
-    let mut tries = 0;
+    let (mut tries, mut repeated) = (0, false);
     loop {
         let Some((number, _)) = pair.names() else {
             return Err(Judgement::own(XCOPY_REASON_NOT_SUPPORTED, NO_NAME).into());
@@ -102,9 +102,17 @@ pub fn send(pair: &Pair, src: &Lun, dst: &Lun, segments: &[Segment]) -> Result<(
             _ if wants_identifier(&why) && !identified => {
                 pair.identify();
             }
+            _ if hides_reason(&why) && pair.is_proven() && !repeated => repeated = true,
             _ => return Err(classed(why, src, dst).into()),
         }
     }
+}
+
+/// LIO calls whatever ends a copy half-way an unreachable target: a reservation that
+/// was made meanwhile too, after which no other method may write. To the same command,
+/// given again, it says what is the matter.
+fn hides_reason(why: &Judgement) -> bool {
+    matches!(why.code, Some((_, 0x0d, 0x02)))
 }
 
 /// What is said of a pair without names.

@@ -101,7 +101,6 @@ impl Pair {
     }
 
     /// Whether one was.
-    #[cfg(test)]
     pub fn is_proven(&self) -> bool {
         self.proven.load(Ordering::Relaxed)
     }

@@ -74,6 +74,10 @@ fn the_table_reaches_the_core() {
         let rig = Rig::lio();
         let pair = rig.pair();
         rig.end(check(key, asc, ascq));
+        if (asc, ascq) == (0x0d, 0x02) {
+            // It is given again once.
+            rig.end(check(key, asc, ascq));
+        }
         let failure = rig.copy(&pair, &[range(0, 0, MIB)]).expect_err("failed");
         let told = told(&failure);
         assert!(
@@ -86,6 +90,30 @@ fn the_table_reaches_the_core() {
             "{told}"
         );
     }
+}
+
+#[test]
+fn a_reservation_in_mid_copy_is_fatal_too() {
+    let rig = Rig::lio();
+    let pair = rig.pair();
+    // As LIO says it: of the copy under way, and of the next.
+    rig.end(check(0xa, 0x0d, 0x02));
+    rig.end(Outcome {
+        status: 0x18,
+        ..Outcome::default()
+    });
+    let failure = rig.copy(&pair, &[range(0, 0, MIB)]).expect_err("refused");
+    let told = told(&failure);
+    for words in [
+        format!("action: {XCOPY_ACTION_FATAL},"),
+        format!("reason: {XCOPY_REASON_RESERVED},"),
+    ] {
+        assert!(told.contains(&words), "{told}");
+    }
+    assert_eq!(rig.lists().len(), 2);
+    // What passes is copied then.
+    rig.end(check(0xa, 0x0d, 0x02));
+    rig.copy(&pair, &[range(0, 0, MIB)]).expect("copied again");
 }
 
 #[test]
