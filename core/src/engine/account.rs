@@ -14,8 +14,8 @@ pub(super) struct Totals {
     pub done: u64,
     /// The method that moved most.
     pub method: u16,
-    /// A piece that is not done may have been touched.
-    pub tainted: bool,
+    /// Bytes at and after this position were not touched; at least `done`.
+    pub untouched: u64,
 }
 
 /// The completion of a request that went the straight way and ended well.
@@ -49,17 +49,24 @@ impl Queue {
         } else {
             0
         };
-        let mut tainted = false;
+        let mut untouched = slot.untouched.min(slot.total);
         let mut method = slot.method;
+        let touched = slot.extra.as_ref().map_or(0, |extra| extra.touched);
         if let Some(extra) = &slot.extra {
             let pieces = extra
                 .remainders
                 .iter()
                 .chain(&extra.late)
                 .chain(&extra.lost);
-            for piece in pieces {
+            for piece in pieces.clone() {
                 done = done.min(piece.start.position);
-                tainted |= piece.tainted;
+            }
+            let mut clean: Vec<_> = pieces.filter(|piece| !piece.tainted).collect();
+            clean.sort_unstable_by_key(|piece| std::cmp::Reverse(piece.end));
+            for piece in clean {
+                if piece.end >= untouched {
+                    untouched = untouched.min(piece.start.position);
+                }
             }
             if let Some(most) = extra.shares.iter().max_by_key(|s| (s.bytes, s.commands)) {
                 method = most.method;
@@ -67,7 +74,6 @@ impl Queue {
         }
         if slot.in_flight > 0 || slot.chore {
             // Abandoned: what is in flight is not known to be done.
-            tainted = true;
             done = done.min(self.earliest_in_flight(index));
         }
         if self.shared.faces[index as usize]
@@ -85,7 +91,7 @@ impl Queue {
         Totals {
             done,
             method,
-            tainted,
+            untouched: untouched.max(done).max(touched),
         }
     }
 
@@ -190,7 +196,7 @@ impl Queue {
             sense_len: 0,
             failed_index: slot.nranges,
             failed: xcopy_range::default(),
-            untouched_from: slot.untouched.min(slot.total),
+            untouched_from: totals.untouched,
             shares: [xcopy_method_share::default(); XCOPY_METHOD_MAX],
             fallbacks: [xcopy_fallback::default(); XCOPY_REPORT_FALLBACKS],
             sense: [0; XCOPY_SENSE_MAX],

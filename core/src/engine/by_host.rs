@@ -1,19 +1,17 @@
 //! What the host does itself: copies on the pool, bridges between plugins'
 //! devices, and zeroes.
 
-use super::by_ring::{Movers, has_holes, is_large};
-use super::context::{BUFFER_BYTES, Context};
+use super::by_ring::is_large;
+use super::context::BUFFER_BYTES;
 use super::devices::PluginHandle;
 use super::dispatch::{ONE, Tried};
 use super::orders::{Order, SendPtr};
 use super::queue::Queue;
 use super::route::Endpoint;
 use super::shared::{Answer, Purpose};
-use crate::device::{is_gone, is_well_known};
-use crate::host::{Buffer, CopyJob, Outcome, RangesJob, RingCopy, Short, Side};
+use crate::device::is_gone;
+use crate::host::{Outcome, RingCopy, Short, Side};
 use crate::plan::{Cursor, Kind, Step, next_command};
-use std::os::fd::RawFd;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use xcopy_abi::*;
 
@@ -266,7 +264,8 @@ impl Queue {
                 Self::consume(slot, cursor, from_remainder);
                 let (fd, kind, range) = (*fd, *kind, out[0]);
                 let work = move |stop: &AtomicBool| {
-                    let done = crate::host::zero(fd, kind, range.dst_offset, range.length, stop);
+                    let (at, length) = (range.dst_offset, range.length);
+                    let done = crate::host::zero_some(fd, kind, at, length, ZERO_ROOM_BYTES, stop);
                     answer_of(&done, XCOPY_METHOD_ZERO)
                 };
                 self.send_to_pool(index, usize::MAX, step, Purpose::Host, work)
@@ -342,6 +341,8 @@ impl Queue {
 
 /// Bytes of one zeroing at most: more would make cancel slow.
 const ZERO_MAX_BYTES: u64 = 1 << 30;
+/// The same of a file, where holes do not count.
+const ZERO_ROOM_BYTES: u64 = 1 << 30;
 
 fn zero_limits(end: &Endpoint, most: usize) -> xcopy_limits {
     let mut limits = xcopy_limits {
@@ -349,6 +350,9 @@ fn zero_limits(end: &Endpoint, most: usize) -> xcopy_limits {
         max_ranges: 1,
         ..Default::default()
     };
+    if matches!(end, Endpoint::Kernel { kind, .. } if *kind == XCOPY_KIND_FILE) {
+        limits.max_bytes = 0;
+    }
     if let Endpoint::Plugin { plugin, props, .. } = end {
         if plugin.table().commands & XCOPY_CAN_ZERO == 0 {
             limits.max_bytes = BUFFER_BYTES.min(most) as u64;
@@ -360,108 +364,8 @@ fn zero_limits(end: &Endpoint, most: usize) -> xcopy_limits {
     limits
 }
 
-/// Bytes of one read and one write on the pool: what stays in a core's cache.
-const PIECE_BYTES: usize = 256 << 10;
-
 /// Ranges of one host command at most: 96 KiB of memory.
 const RANGES_MAX: usize = 4096;
-
-/// A buffer for work on the pool, or the answer that there is none.
-fn pool_buffer(context: &Context, bytes: u64) -> Result<(Buffer, usize), Answer> {
-    let most = PIECE_BYTES.min(context.buffers.max_size());
-    let size = (most as u64).min(bytes.max(1)) as usize;
-    match context.buffers.try_take(size) {
-        Ok(buffer) => Ok((buffer, size)),
-        Err(short) => Err(Answer {
-            status: -libc::ENOMEM,
-            action: match short {
-                Short::Now => XCOPY_ACTION_RETRY,
-                Short::Memory => XCOPY_ACTION_FATAL,
-            },
-            reason: XCOPY_REASON_RESOURCES,
-            flags: XCOPY_RESULT_UNTOUCHED,
-            ..Default::default()
-        }),
-    }
-}
-
-/// Whether to look for holes. A file in memory looks at each of its pages for one,
-/// to the end of the file and for every command anew: only if there is any.
-fn looks_for_holes(src: RawFd, keep_holes: bool) -> bool {
-    keep_holes && (is_well_known(src) || has_holes(src))
-}
-
-/// Carries out a command of many ranges; `ends` are source, destination and its kind.
-pub(super) fn ranges_on_pool(
-    context: &Context,
-    movers: &Movers,
-    (src, dst, kind): (RawFd, RawFd, u32),
-    ranges: &[xcopy_range],
-    keep_holes: bool,
-    stop: &AtomicBool,
-) -> Answer {
-    let (mut buffer, size) = match pool_buffer(context, u64::MAX) {
-        Ok(taken) => taken,
-        Err(answer) => return answer,
-    };
-    let way = movers.lists.begin(src, dst);
-    let done = crate::host::copy_ranges(RangesJob {
-        src,
-        dst,
-        ranges,
-        keep_holes: keep_holes && has_holes(src),
-        buffer: &mut buffer[..size],
-        dst_is_file: kind == XCOPY_KIND_FILE,
-        by_kernel: way.by_kernel,
-        stop,
-    });
-    if done.error.is_none() {
-        way.ended(done.copied);
-    }
-    answer_of(&done, XCOPY_METHOD_READ_WRITE)
-}
-
-/// One range between two kernel fds, for the pool.
-pub(super) struct PoolCopy {
-    pub copy: RingCopy,
-    /// XCOPY_KIND_ of the destination.
-    pub kind: u32,
-    pub keep_holes: bool,
-    /// Bytes of the source behind these that the request copies next.
-    pub ahead: u64,
-}
-
-pub(super) fn copy_on_pool(
-    context: &Arc<Context>,
-    movers: &Movers,
-    job: &PoolCopy,
-    stop: &AtomicBool,
-) -> Answer {
-    let copy = &job.copy;
-    let (mut buffer, size) = match pool_buffer(context, copy.length) {
-        Ok(taken) => taken,
-        Err(answer) => return answer,
-    };
-    let large = is_large(copy.length);
-    let way = large.then(|| movers.large.begin(copy.src, copy.dst));
-    let done = crate::host::copy(CopyJob {
-        src: copy.src,
-        dst: copy.dst,
-        src_offset: copy.src_offset,
-        dst_offset: copy.dst_offset,
-        length: copy.length,
-        ahead: job.ahead,
-        keep_holes: looks_for_holes(copy.src, job.keep_holes),
-        buffer: &mut buffer[..size],
-        dst_is_file: job.kind == XCOPY_KIND_FILE,
-        by_kernel: way.as_ref().is_some_and(|way| way.by_kernel),
-        stop,
-    });
-    if let Some(way) = way.filter(|_| done.error.is_none()) {
-        way.ended(done.copied);
-    }
-    answer_of(&done, XCOPY_METHOD_READ_WRITE)
-}
 
 /// The truth about a write that found no room.
 pub(super) fn told_apart(mut answer: Answer, dst: &Endpoint) -> Answer {
@@ -481,6 +385,7 @@ pub(super) fn answer_of(done: &Outcome, method: u16) -> Answer {
     let mut answer = Answer {
         bytes: done.prefix,
         zeroed: done.zeroed,
+        touched: done.touched,
         ..Default::default()
     };
     if let Some((errno, side)) = done.error {

@@ -9,14 +9,15 @@
 //! to its thread polls, and a context without a pool has no choice: both take the
 //! ring.
 
-use super::by_host::{PoolCopy, copy_on_pool};
 use super::clock::precise_ns;
 use super::devices::{Device, Origin};
 use super::dispatch::Tried;
+use super::on_pool::{PoolCopy, copy_on_pool, ranges_on_pool};
 use super::pairs::Pair;
 use super::queue::Queue;
 use super::route::Endpoint;
 use super::shared::{Errand, NO_PLUGIN, Purpose};
+use super::sparse::Verdict;
 use crate::device::is_well_known;
 use crate::host::{HostRing, Mover, RingCopy, Short};
 use crate::plan::Step;
@@ -48,6 +49,12 @@ pub struct RingEnds {
     usable: bool,
     direct_src: Option<RawFd>,
     direct_dst: Option<RawFd>,
+}
+
+/// Bytes of data of a command at most, where it may span more.
+fn room_of(pair: &Pair, chosen: usize, spans: bool) -> u64 {
+    let method = pair.methods.get(chosen).filter(|_| spans);
+    method.map_or(u64::MAX, |method| method.adapt.chunk())
 }
 
 /// Whether a command of so many bytes is a large one.
@@ -108,6 +115,9 @@ impl Queue {
         let slot = &self.slots[index as usize];
         let (pair, flags) = (&self.pairs[slot.pair as usize], slot.flags);
         let keep_holes = flags & XCOPY_REQ_KEEP_HOLES != 0;
+        let sparse = slot.extra.as_ref().and_then(|extra| extra.sparse.clone());
+        let verdict = sparse.as_ref().map(|sparse| sparse.verdict());
+        let spans = matches!(verdict, Some(Verdict::Unknown | Verdict::Sparse));
         let large = is_large(copy.length);
         let into_file = kind == XCOPY_KIND_FILE;
         let lanes = pair.methods.get(chosen);
@@ -117,6 +127,8 @@ impl Queue {
             true => self.way_of(pair, flags, copy, kind),
             false => (false, copy),
         };
+        let only_looks = by_ring && spans;
+        let by_ring = by_ring && !spans;
         if at_once >= if by_ring { LARGE_AT_ONCE } else { limit } {
             self.put_back(index, step.start, step.start.position + step.bytes, false);
             return Tried::Blocked;
@@ -129,6 +141,9 @@ impl Queue {
                 copy,
                 kind,
                 keep_holes,
+                sparse,
+                room: room_of(pair, chosen, spans),
+                only_looks,
                 ahead: if single { behind.min(copy.length) } else { 0 },
             };
             let work = move |stop: &AtomicBool| copy_on_pool(&context, &movers, &job, stop);
@@ -187,7 +202,7 @@ impl Queue {
         let (context, count) = (self.context.clone(), ranges.len() as u32);
         let cell_index = self.free_cells.last().copied();
         let tried = self.send_to_pool(index, chosen, step, Purpose::Host, move |stop| {
-            super::by_host::ranges_on_pool(&context, &movers, ends, &ranges, keep_holes, stop)
+            ranges_on_pool(&context, &movers, ends, &ranges, keep_holes, stop)
         });
         if let Some(cell) = cell_index.and_then(|at| self.shared.cells.get(at as usize)) {
             // The owner's: whatever thread ends the command does not look at it.

@@ -73,6 +73,8 @@ pub struct Answer {
     pub bytes: u64,
     /// Of those, bytes that were holes or zeroes.
     pub zeroed: u64,
+    /// The host's own work: bytes from the start that may have been touched.
+    pub touched: u64,
     /// The device's words.
     pub detail: u64,
     /// XCOPY_RESULT_ flags.

@@ -148,6 +148,7 @@ impl Queue {
         if let Some(blocked) = self.order_cache(index, chosen) {
             return blocked;
         }
+        let spans = self.spans_holes(index, chosen, piece.end - piece.start.position);
         let slot = &mut self.slots[index as usize];
         let pair = &self.pairs[slot.pair as usize];
         let method = &pair.methods[chosen];
@@ -175,10 +176,13 @@ impl Queue {
         };
         let mut cursor = piece.start;
         let least = u64::from(method.limits.length_granularity).max(SLICE_LEAST);
-        let chunk = method.adapt.chunk().min(room.max(least));
+        let chunk = match spans {
+            true => 0,
+            false => method.adapt.chunk().min(room.max(least)),
+        };
+        let limits = within(method, spans);
         let source = slot.source();
-        let Some(step) = next_command(&source, &mut cursor, piece.end, &method.limits, chunk, out)
-        else {
+        let Some(step) = next_command(&source, &mut cursor, piece.end, &limits, chunk, out) else {
             let mut end = piece.start;
             end.position = piece.end;
             Self::consume(slot, end, from_remainder);
@@ -234,6 +238,9 @@ impl Queue {
             slot.reason = piece.reason;
         }
         let end = piece.step.start.position + piece.step.bytes;
+        let spans = !piece.bypasses && self.spans_holes(index, host, piece.step.bytes);
+        let slot = &mut self.slots[index as usize];
+        let pair = &self.pairs[slot.pair as usize];
         if piece.bypasses {
             // The host writes through the page cache: only after pages that the
             // method made stale were dropped.
@@ -246,15 +253,15 @@ impl Queue {
             });
             return Tried::Sent;
         }
-        let limits = &pair.methods[host].limits;
         let method = &pair.methods[host];
+        let limits = &within(method, spans);
         if method.in_flight >= method.adapt.depth() {
             return Tried::Blocked;
         }
         // The host's own limits, on a native device its block, hold here too.
         let (source, mut cursor) = (slot.source(), piece.step.start);
         let mut out = [ONE];
-        let chunk = method.adapt.chunk();
+        let chunk = if spans { 0 } else { method.adapt.chunk() };
         let Some(step) = next_command(&source, &mut cursor, end, limits, chunk, &mut out) else {
             return Tried::Blocked;
         };
@@ -413,6 +420,15 @@ struct HostPiece {
     from_remainder: bool,
     reason: u16,
     bypasses: bool,
+}
+
+/// A method's limits, without the one on bytes where a command may span holes.
+fn within(method: &BoundMethod, spans: bool) -> xcopy_limits {
+    let mut limits = method.limits;
+    if spans {
+        limits.max_bytes = 0;
+    }
+    limits
 }
 
 /// Whether a method has to switch a feature on and the request does not allow it.

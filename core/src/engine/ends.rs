@@ -158,6 +158,12 @@ impl Queue {
     ) {
         let (id, mut offloads) = self.method_of(index, errand, op);
         let plugin_spoke = errand.plugin != NO_PLUGIN;
+        let by_host = !plugin_spoke && errand.purpose == Purpose::Host;
+        let host_touched = if by_host {
+            answer.touched.min(bytes)
+        } else {
+            0
+        };
         if plugin_spoke {
             check_honesty(&mut answer, bytes, id, op, &self.shared.stats);
             offloads &= answer.flags & XCOPY_RESULT_THROUGH_HOST == 0;
@@ -207,7 +213,7 @@ impl Queue {
             }
             if done < bytes {
                 // The host was asked to stop early.
-                self.rest_of(index, errand, done, bytes, false);
+                self.rest_of(index, errand, done, host_touched, bytes);
             }
             return;
         }
@@ -219,8 +225,13 @@ impl Queue {
         }
         // What may still write is not untouched, whatever else is said of it.
         let sure = XCOPY_RESULT_UNTOUCHED | XCOPY_RESULT_UNSETTLED;
-        let tainted = answer.flags & sure != XCOPY_RESULT_UNTOUCHED && op != XCOPY_OP_TOKEN_CREATE;
-        self.rest_of(index, errand, done, bytes, tainted);
+        let touched = match answer.flags & sure != XCOPY_RESULT_UNTOUCHED {
+            _ if op == XCOPY_OP_TOKEN_CREATE => 0,
+            false => 0,
+            true if by_host => host_touched,
+            true => bytes,
+        };
+        self.rest_of(index, errand, done, touched, bytes);
         self.after_failure(index, errand, &answer, id, bytes);
     }
 
@@ -261,19 +272,22 @@ impl Queue {
         }
     }
 
-    /// What a command did not do is planned again, or given up.
-    fn rest_of(&mut self, index: u32, errand: &Errand, done: u64, bytes: u64, tainted: bool) {
-        if done >= bytes {
-            return;
-        }
-        let end = errand.start.position + bytes;
-        let slot = &mut self.slots[index as usize];
-        let mut start = errand.start;
-        start.advance(slot.source().ranges, done);
-        if slot.stopping {
-            self.lose(index, start, end, tainted);
-        } else {
-            self.put_back(index, start, end, tainted);
+    /// What a command did not do is planned again, or given up: what may have been
+    /// touched, and what was not.
+    fn rest_of(&mut self, index: u32, errand: &Errand, done: u64, touched: u64, bytes: u64) {
+        for (from, to, tainted) in [(touched.max(done), bytes, false), (done, touched, true)] {
+            if from >= to {
+                continue;
+            }
+            let end = errand.start.position + to;
+            let slot = &mut self.slots[index as usize];
+            let mut start = errand.start;
+            start.advance(slot.source().ranges, from);
+            if slot.stopping {
+                self.lose(index, start, end, tainted);
+            } else {
+                self.put_back(index, start, end, tainted);
+            }
         }
     }
 
@@ -284,7 +298,9 @@ impl Queue {
             tainted,
             host: false,
         };
-        self.slots[index as usize].extra().lost.push(lost);
+        let extra = self.slots[index as usize].extra();
+        extra.touched = extra.touched.max(if tainted { end } else { 0 });
+        extra.lost.push(lost);
     }
 }
 

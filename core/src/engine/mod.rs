@@ -48,6 +48,7 @@ mod host_queue;
 mod landing;
 mod line;
 mod memory;
+mod on_pool;
 mod orders;
 mod pairs;
 mod pieces;
@@ -67,6 +68,9 @@ mod services;
 mod settle;
 pub mod shared;
 mod slot;
+mod sparse;
+#[cfg(test)]
+mod sparse_tests;
 mod straight;
 mod submit;
 mod table;

@@ -65,6 +65,7 @@ impl Queue {
                 status: -libc::EFAULT,
                 action: XCOPY_ACTION_FATAL,
                 reason: XCOPY_REASON_FAILED,
+                touched: u64::MAX,
                 ..Default::default()
             };
             let stop = &shared.cells[cell_index as usize].stop;

@@ -61,8 +61,9 @@ impl Queue {
 
     /// Puts a piece that was not done among the remainders.
     pub(super) fn put_back(&mut self, index: u32, start: Cursor, end: u64, tainted: bool) {
-        let slot = &mut self.slots[index as usize];
-        slot.extra().remainders.push(Remainder {
+        let extra = self.slots[index as usize].extra();
+        extra.touched = extra.touched.max(if tainted { end } else { 0 });
+        extra.remainders.push(Remainder {
             start,
             end,
             tainted,

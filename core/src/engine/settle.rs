@@ -178,7 +178,11 @@ impl Queue {
         let totals = self.totals(index);
         let slot = &mut self.slots[index as usize];
         slot.method = totals.method;
-        if totals.done < slot.untouched.min(slot.total) && slot.res != 0 && totals.tainted {
+        let writes = matches!(
+            slot.op,
+            XCOPY_OP_COPY | XCOPY_OP_ZERO | XCOPY_OP_TOKEN_WRITE
+        );
+        if totals.done < totals.untouched && slot.res != 0 && writes {
             slot.outcome |= XCOPY_CPL_INDETERMINATE;
         }
         let pair = &self.pairs[slot.pair as usize];

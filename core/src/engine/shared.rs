@@ -254,6 +254,7 @@ impl QueueShared {
             reason: result.reason,
             bytes: result.bytes,
             zeroed: 0,
+            touched: 0,
             detail: result.detail,
             flags: result.flags,
             token_size: result.token_size,

@@ -64,6 +64,9 @@ pub struct Extra {
     pub late: Vec<Remainder>,
     /// Pieces given up, for the final account.
     pub lost: Vec<Remainder>,
+    /// Where the last piece ends that was ever given back with its destination
+    /// touched.
+    pub touched: u64,
     /// By method.
     pub shares: Vec<xcopy_method_share>,
     /// Methods left.
@@ -94,6 +97,8 @@ pub struct Extra {
     pub token: Option<Arc<super::tokens::Token>>,
     /// Pieces of a token that is being made.
     pub pieces: Vec<super::tokens::Piece>,
+    /// Where its files have holes.
+    pub sparse: Option<Arc<super::sparse::Sparse>>,
     /// Next piece of a token to write or release.
     pub next_piece: usize,
 }

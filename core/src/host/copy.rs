@@ -1,9 +1,8 @@
 //! Copies a range through host memory.
 
-use super::pieces::{Emptiness, Holes, Piece, Pieces};
-use super::zero::zero;
+use super::pieces::{Emptiness, Looks, Piece};
+use super::zero::{zero, zero_within};
 use super::{Outcome, Side, errno, in_file_space, read_full, write_full};
-use crate::device::cached_pages;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use xcopy_abi::{XCOPY_KIND_DISK, XCOPY_KIND_FILE};
@@ -22,8 +21,12 @@ pub struct CopyJob<'a> {
     pub length: u64,
     /// Bytes of the source behind these that are likely to be copied next.
     pub ahead: u64,
-    /// Holes of the source become holes, or cheap zeroes, of the destination.
-    pub keep_holes: bool,
+    /// Where holes are looked for: those of the source become holes, or cheap zeroes,
+    /// of the destination. None copies them as data.
+    pub looks: Option<&'a mut Looks>,
+    /// Bytes of data after which a copy with holes ends: a prefix short of the length
+    /// is gone on with by another one. A hole is no work, however long.
+    pub room: u64,
     /// Its length is the size of one chunk.
     pub buffer: &'a mut [u8],
     /// The destination is a regular file, not a disk.
@@ -36,6 +39,10 @@ pub struct CopyJob<'a> {
 
 /// Bytes of one move inside the kernel at most, so that a stop is seen.
 const MOVE_BYTES: u64 = 4 << 20;
+/// Bytes of data that a piece costs as much time as.
+const PIECE_BYTES: u64 = 4096;
+/// Bytes that are punched in the time in which one is copied.
+const PUNCH_BYTES: u64 = 64;
 
 /// Has the kernel begin to read a range.
 pub(super) fn ask_for(fd: RawFd, offset: u64, length: u64) {
@@ -60,79 +67,62 @@ pub fn copy(mut job: CopyJob) -> Outcome {
         done.error = Some((libc::EFBIG, Side::Write));
         return done;
     }
-    if !job.keep_holes {
-        job.data(job.length, &mut done);
-        return done;
+    match job.looks.take() {
+        Some(looks) => job.pieces(looks, &mut done),
+        None => job.data(job.length, &mut done),
     }
-    let mut pieces = Pieces::new(job.src, job.src_offset, job.length);
-    job.ask_ahead(&mut pieces);
-    let mut beyond = 0;
-    let mut holes = None;
-    while done.error.is_none()
-        && let Some(piece) = pieces.next()
-    {
-        let begun = done.prefix;
-        let (Piece::Data(length) | Piece::Hole(length)) = piece;
-        let end = begun + length;
-        match piece {
-            Piece::Data(_) => {
-                job.data(end, &mut done);
-                if done.prefix > begun {
-                    beyond = 0;
-                }
-            }
-            Piece::Hole(_) if job.dst_is_file => {
-                let holes = holes.get_or_insert_with(|| Holes::of(job.dst));
-                match holes.at(job.dst_offset + begun, length) {
-                    Emptiness::Hole => done.add_zeroed(length),
-                    // What is written behind it leaves a hole by itself.
-                    Emptiness::Beyond => {
-                        done.add_zeroed(length);
-                        beyond = length;
-                    }
-                    Emptiness::Unknown => job.hole(end, &mut done),
-                }
-            }
-            Piece::Hole(_) => job.hole(end, &mut done),
-        }
-        // Short without an error: the stop flag.
-        if done.prefix < end {
-            break;
-        }
-    }
-    job.grow(beyond, &mut done);
     done
 }
 
 impl CopyJob<'_> {
-    /// Has the kernel begin to read the islands of data: it reads nothing ahead
-    /// beyond a hole, so that the disk would be waited for island by island.
-    fn ask_ahead(&self, pieces: &mut Pieces) {
-        let without_holes = Some(Piece::Data(self.length));
-        if pieces.known().next() == without_holes {
-            return;
-        }
-        self.ask_for_islands(self.src_offset, pieces);
-        let next = self.src_offset + self.length;
-        if self.ahead > 0 && in_file_space(next, self.ahead) {
-            self.ask_for_islands(next, &mut Pieces::new(self.src, next, self.ahead));
-        }
-    }
-
-    /// Asks for all islands, from `start` on, if the first is not in the page cache.
-    fn ask_for_islands(&self, mut start: u64, pieces: &mut Pieces) {
-        let mut is_first = true;
-        for piece in pieces.known() {
-            let (Piece::Data(length) | Piece::Hole(length)) = piece;
-            if let Piece::Data(_) = piece {
-                if is_first && cached_pages(self.src, start, length) != Some(0) {
-                    return;
-                }
-                ask_for(self.src, start, length);
-                is_first = false;
+    /// Copies what is data and makes holes of what is none, as far as there is room.
+    fn pieces(&mut self, looks: &mut Looks, done: &mut Outcome) {
+        let behind = self.src_offset + self.length;
+        let ahead = self.ahead.min(i64::MAX as u64 - behind);
+        // Bytes before `done.prefix` that a write behind them makes a hole.
+        let mut beyond = 0;
+        while done.error.is_none() && done.prefix < self.length {
+            let over = self.room == 0 && beyond == 0;
+            if over || self.stop.load(Ordering::Relaxed) {
+                break;
             }
-            start += length;
+            let begun = done.prefix;
+            let at = self.src_offset + begun;
+            let left = self.length - begun;
+            match looks.src.at(self.src, at, behind + ahead) {
+                Piece::Data(length) => {
+                    let length = length.min(left).min(self.room.max(PIECE_BYTES));
+                    self.data(begun + length, done);
+                    if done.prefix > begun {
+                        beyond = 0;
+                    }
+                    self.room = self.room.saturating_sub(length);
+                    // Short without an error: the stop flag.
+                    if done.prefix < begun + length {
+                        break;
+                    }
+                }
+                Piece::Hole(length) => {
+                    let length = length.min(left);
+                    let to = self.dst_offset + begun;
+                    match self.dst_is_file.then(|| looks.dst.at(self.dst, to, length)) {
+                        Some(Emptiness::Hole(bytes)) => done.add_zeroed(bytes),
+                        // What is written behind it leaves a hole by itself.
+                        Some(Emptiness::Beyond) => {
+                            done.add_zeroed(length);
+                            beyond += length;
+                        }
+                        Some(Emptiness::Unknown(bytes)) => {
+                            self.hole(bytes, looks, done);
+                            beyond = 0;
+                        }
+                        None => self.hole(length, looks, done),
+                    }
+                }
+            }
+            self.room = self.room.saturating_sub(PIECE_BYTES);
         }
+        self.grow(beyond, done);
     }
 
     /// Moves data from `done.prefix` up to `end`.
@@ -150,6 +140,7 @@ impl CopyJob<'_> {
             let mut from = (self.src_offset + done.prefix) as i64;
             let mut to = (self.dst_offset + done.prefix) as i64;
             let want = (end - done.prefix).min(MOVE_BYTES) as usize;
+            done.touch(want as u64);
             // SAFETY: the kernel reads and writes the two positions, which live for
             // the call; a bad fd is an error.
             let n =
@@ -168,6 +159,7 @@ impl CopyJob<'_> {
             let want = (end - done.prefix).min(self.buffer.len() as u64) as usize;
             let chunk = &mut self.buffer[..want];
             let (read, read_error) = read_full(self.src, chunk, self.src_offset + done.prefix);
+            done.touch(read as u64);
             // What was read before an error is written: the prefix is longer.
             let (written, write_error) =
                 write_full(self.dst, &chunk[..read], self.dst_offset + done.prefix);
@@ -199,20 +191,25 @@ impl CopyJob<'_> {
             &AtomicBool::new(false),
         );
         let missing = bytes - part.prefix;
+        done.touch(0);
         (done.prefix, done.zeroed) = (done.prefix - missing, done.zeroed - missing);
         done.error = done.error.or(part.error);
     }
 
-    /// Makes zeroes from `done.prefix` up to `end`.
-    fn hole(&mut self, end: u64, done: &mut Outcome) {
+    /// Makes zeroes of `bytes` from `done.prefix` on, or of some of them.
+    fn hole(&mut self, bytes: u64, looks: &mut Looks, done: &mut Outcome) {
         let kind = if self.dst_is_file {
             XCOPY_KIND_FILE
         } else {
             XCOPY_KIND_DISK
         };
-        let at = self.dst_offset + done.prefix;
-        let part = zero(self.dst, kind, at, end - done.prefix, self.stop);
+        let range = (self.dst_offset + done.prefix, bytes);
+        let room = self.room.max(PIECE_BYTES).saturating_mul(PUNCH_BYTES);
+        let mut left = room;
+        let part = zero_within(self.dst, kind, range, &mut looks.dst, &mut left, self.stop);
+        done.touch(part.touched);
         done.add_zeroed(part.prefix);
         done.error = part.error;
+        self.room = self.room.saturating_sub((room - left) / PUNCH_BYTES);
     }
 }

@@ -19,10 +19,11 @@ pub use buffer::{Buffer, Buffers, Short};
 pub use copy::{CopyJob, copy};
 pub use lanes::Lanes;
 pub use mover::Mover;
+pub use pieces::Looks;
 pub use ranges::{RangesJob, copy_ranges};
 pub use ring::HostRing;
 pub use ring_work::RingCopy;
-pub use zero::zero;
+pub use zero::{zero, zero_some};
 
 use std::io;
 use std::os::fd::RawFd;
@@ -49,12 +50,20 @@ pub struct Outcome {
     pub error: Option<(i32, Side)>,
     /// Bytes from the start known to be done.
     pub prefix: u64,
+    /// No byte of the destination this far from the start, or further, was touched;
+    /// at least `prefix` is meant.
+    pub touched: u64,
 }
 
 impl Outcome {
     fn add_copied(&mut self, bytes: u64) {
         self.copied += bytes;
         self.prefix += bytes;
+    }
+
+    /// So many bytes behind what is done are about to be written.
+    fn touch(&mut self, bytes: u64) {
+        self.touched = self.touched.max(self.prefix.saturating_add(bytes));
     }
 
     fn add_zeroed(&mut self, bytes: u64) {
@@ -155,6 +164,7 @@ pub fn read_range(fd: RawFd, buffer: &mut [u8], offset: u64) -> Outcome {
         zeroed: 0,
         error: error.map(|errno| (errno, Side::Read)),
         prefix: done as u64,
+        touched: 0,
     }
 }
 
@@ -166,6 +176,7 @@ pub fn write_range(fd: RawFd, data: &[u8], offset: u64) -> Outcome {
         zeroed: 0,
         error: error.map(|errno| (errno, Side::Write)),
         prefix: done as u64,
+        touched: data.len() as u64,
     }
 }
 

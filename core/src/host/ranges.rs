@@ -2,7 +2,7 @@
 //! source is read at once, and what the disk has to read is asked for ahead.
 
 use super::copy::ask_for;
-use super::{CopyJob, Outcome, copy, read_full, write_full};
+use super::{CopyJob, Looks, Outcome, copy, read_full, write_full};
 use crate::device::cached_pages;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,8 +27,8 @@ pub struct RangesJob<'a> {
     pub dst: RawFd,
     /// Absolute offsets; each is below 2^63 with its length.
     pub ranges: &'a [xcopy_range],
-    /// Holes of the source become holes, or cheap zeroes, of the destination.
-    pub keep_holes: bool,
+    /// Where holes are looked for, as in `CopyJob`.
+    pub looks: Option<&'a mut Looks>,
     /// Bounds what is read at once.
     pub buffer: &'a mut [u8],
     /// The destination is a regular file, not a disk.
@@ -49,7 +49,7 @@ pub fn copy_ranges(mut job: RangesJob) -> Outcome {
             ask_ahead(job.src, rest);
         }
         let limit = AHEAD - at % AHEAD;
-        let single = job.keep_holes || job.by_kernel && rest[0].length >= PAGE_BYTES;
+        let single = job.looks.is_some() || job.by_kernel && rest[0].length >= PAGE_BYTES;
         let group = &rest[..match single {
             true => 1,
             false => near(rest, job.buffer.len() as u64).min(limit),
@@ -58,12 +58,17 @@ pub fn copy_ranges(mut job: RangesJob) -> Outcome {
         if job.stop.load(Ordering::Relaxed) {
             return done;
         }
-        if group.len() > 1 && job.together(group) {
-            done.add_copied(group.iter().map(|range| range.length).sum());
-            continue;
+        if group.len() > 1 {
+            let bytes = group.iter().map(|range| range.length).sum();
+            done.touch(bytes);
+            if job.together(group) {
+                done.add_copied(bytes);
+                continue;
+            }
         }
         for range in group {
             let part = job.alone(range);
+            done.touch(part.touched);
             done.copied += part.copied;
             done.zeroed += part.zeroed;
             done.prefix += part.prefix;
@@ -85,7 +90,8 @@ impl RangesJob<'_> {
             dst_offset: range.dst_offset,
             length: range.length,
             ahead: 0,
-            keep_holes: self.keep_holes,
+            looks: self.looks.as_deref_mut(),
+            room: u64::MAX,
             buffer: self.buffer,
             dst_is_file: self.dst_is_file,
             by_kernel: self.by_kernel && range.length >= PAGE_BYTES,
@@ -193,7 +199,7 @@ mod tests {
             src: src.as_raw_fd(),
             dst: dst.as_raw_fd(),
             ranges,
-            keep_holes: false,
+            looks: None,
             buffer: &mut buffer,
             dst_is_file: true,
             by_kernel: false,
@@ -261,7 +267,7 @@ mod tests {
             src: src.as_raw_fd(),
             dst: dst.as_raw_fd(),
             ranges: &[range(0, 0, 100), range(200, 100, 100)],
-            keep_holes: false,
+            looks: None,
             buffer: &mut [0; 4096],
             dst_is_file: true,
             by_kernel: false,

@@ -215,6 +215,8 @@ impl HostRing {
                     return self.issue(at, false);
                 }
                 piece.step = Step::Write;
+                let end = piece.at + u64::from(piece.want);
+                job.outcome.touched = job.outcome.touched.max(end);
                 piece.write_direct &= u64::from(piece.read).is_multiple_of(BLOCK);
                 let punch = job.copy.punch && piece.read == piece.want;
                 if punch && self.is_zero(at) {

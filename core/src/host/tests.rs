@@ -41,7 +41,8 @@ fn job<'a>(
         dst_offset,
         length,
         ahead: 0,
-        keep_holes: false,
+        looks: None,
+        room: u64::MAX,
         buffer,
         dst_is_file: true,
         by_kernel: false,
@@ -162,8 +163,9 @@ fn keeps_holes_and_the_callers_position() {
     dst.write_all_at(&stamp(2, 0, 3 << 20), 0).unwrap();
     src.seek(SeekFrom::Start(4242)).unwrap();
     let mut buffer = vec![0; MIB as usize];
+    let mut looks = Looks::default();
     let mut holes = job(&src, &dst, (0, 0, 16 * MIB), &mut buffer, &RUN);
-    holes.keep_holes = true;
+    holes.looks = Some(&mut looks);
     let out = copy(holes);
     assert_eq!((out.prefix, out.error), (16 * MIB, None));
     assert_eq!(out.copied + out.zeroed, 16 * MIB);
@@ -177,7 +179,7 @@ fn keeps_holes_and_the_callers_position() {
     }
     // A range that lies wholly in a hole at the end, and beyond it.
     let mut beyond = job(&src, &dst, (15 * MIB, 0, 2 * MIB), &mut buffer, &RUN);
-    beyond.keep_holes = true;
+    beyond.looks = Some(&mut looks);
     let out = copy(beyond);
     assert_eq!(
         (out.prefix, out.error),
@@ -213,8 +215,9 @@ fn holes_over_every_kind_of_destination() {
             before(&dst);
             let mut expected = contents(&dst);
             let mut buffer = vec![0; 64 * KIB as usize];
+            let mut looks = Looks::default();
             let mut holes = job(&src, &dst, (from, to, length), &mut buffer, &RUN);
-            (holes.keep_holes, holes.ahead) = (true, length);
+            (holes.looks, holes.ahead) = (Some(&mut looks), length);
             let out = copy(holes);
             assert_eq!((out.prefix, out.error), (length, None));
             assert_eq!(out.copied + out.zeroed, length);
@@ -228,8 +231,9 @@ fn holes_over_every_kind_of_destination() {
     // Nothing can be written: the hole that was passed over is not done.
     let dst = tempfile::NamedTempFile::new().unwrap();
     let (dst, mut buffer) = (File::open(dst.path()).unwrap(), vec![0; 4096]);
+    let mut looks = Looks::default();
     let mut refused = job(&src, &dst, (0, 0, SIZE), &mut buffer, &RUN);
-    refused.keep_holes = true;
+    refused.looks = Some(&mut looks);
     let out = copy(refused);
     assert_eq!((out.prefix, out.copied, out.zeroed), (0, 0, 0));
     assert!(matches!(out.error, Some((libc::EBADF, Side::Write))));
@@ -250,8 +254,9 @@ fn the_callers_position_stays_meanwhile() {
         scope.spawn(|| {
             let mut buffer = vec![0; 4096];
             for _ in 0..30 {
+                let mut looks = Looks::default();
                 let mut holes = job(&shared, &dst, (0, 0, SIZE), &mut buffer, &RUN);
-                holes.keep_holes = true;
+                holes.looks = Some(&mut looks);
                 assert_eq!(copy(holes).prefix, SIZE);
             }
             done.store(true, Ordering::Relaxed);
@@ -283,8 +288,9 @@ fn holes_into_an_o_direct_file() {
     let mut buffer = crate::host::Buffers::new(None, None, std::ptr::null_mut(), 0, 1 << 20)
         .take(1 << 20)
         .unwrap();
+    let mut looks = Looks::default();
     let mut holes = job(&src, &direct, (0, 0, SIZE), &mut buffer, &RUN);
-    holes.keep_holes = true;
+    holes.looks = Some(&mut looks);
     let out = copy(holes);
     assert_eq!((out.prefix, out.error), (SIZE, None));
     assert_eq!(contents(dst.as_file()), contents(&src));

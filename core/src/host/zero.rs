@@ -1,6 +1,6 @@
 //! Makes a range read as zeroes, by the cheapest way that the destination has.
 
-use super::pieces::is_hole;
+use super::pieces::{Emptiness, Holes, is_hole};
 use super::{Outcome, Side, errno, in_file_space, write_full};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,18 +47,57 @@ const DISK_WAYS: &[Way] = &[Way::DiskHole, Way::DiskRange, Way::DiskIoctl];
 /// Makes `length` bytes of `dst` read as zeroes; a file grows as needed and
 /// never shrinks. All bytes count as `zeroed`.
 pub fn zero(dst: RawFd, kind: u32, offset: u64, length: u64, stop: &AtomicBool) -> Outcome {
+    zero_some(dst, kind, offset, length, u64::MAX, stop)
+}
+
+/// The same until `room` bytes took some work, which holes of a file do not: a
+/// prefix short of the length is gone on with by another call.
+pub fn zero_some(
+    dst: RawFd,
+    kind: u32,
+    offset: u64,
+    length: u64,
+    mut room: u64,
+    stop: &AtomicBool,
+) -> Outcome {
+    let mut holes = Holes::default();
+    zero_within(dst, kind, (offset, length), &mut holes, &mut room, stop)
+}
+
+/// The same with what is known of a file's holes; `room` becomes what is left of it.
+pub(super) fn zero_within(
+    dst: RawFd,
+    kind: u32,
+    (offset, length): (u64, u64),
+    holes: &mut Holes,
+    room: &mut u64,
+    stop: &AtomicBool,
+) -> Outcome {
     let mut done = Outcome::default();
     if !in_file_space(offset, length) {
         done.error = Some((libc::EFBIG, Side::Write));
         return done;
     }
-    let (mut ways, step, align) = match kind {
-        XCOPY_KIND_FILE => (FILE_WAYS, FILE_STEP, 1),
-        _ => (DISK_WAYS, DISK_STEP, logical_block(dst)),
+    let is_file = kind == XCOPY_KIND_FILE;
+    let (mut ways, step, align) = match is_file {
+        true => (FILE_WAYS, FILE_STEP, 1),
+        false => (DISK_WAYS, DISK_STEP, logical_block(dst)),
     };
-    while done.prefix < length && !stop.load(Ordering::Relaxed) {
+    while done.prefix < length && *room > 0 && !stop.load(Ordering::Relaxed) {
         let at = offset + done.prefix;
-        let left = length - done.prefix;
+        let mut left = length - done.prefix;
+        let mut step = step;
+        if is_file {
+            match holes.at(dst, at, left) {
+                Emptiness::Hole(bytes) => {
+                    done.add_zeroed(bytes);
+                    continue;
+                }
+                // There is nothing to be taken away, however long it is.
+                Emptiness::Beyond => step = u64::MAX,
+                Emptiness::Unknown(bytes) => left = bytes,
+            }
+        }
         // What is out of line with the disk's blocks can only be written.
         let head = at.next_multiple_of(align) - at;
         let (part, way) = match ways.first() {
@@ -67,6 +106,8 @@ pub fn zero(dst: RawFd, kind: u32, offset: u64, length: u64, stop: &AtomicBool) 
             Some(way) if left >= align => ((left - left % align).min(step), Some(*way)),
             _ => (left.min(WRITE_STEP as u64), None),
         };
+        *room = room.saturating_sub(part);
+        done.touch(part);
         match way {
             Some(way) => match run(way, dst, at, part) {
                 Ok(()) => done.add_zeroed(part),
@@ -105,10 +146,7 @@ fn run(way: Way, fd: RawFd, offset: u64, length: u64) -> Result<(), i32> {
     use libc::{FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE};
     match way {
         Way::FileHole => {
-            let is_long_enough = grow(fd, offset + length)?;
-            if is_long_enough && is_hole(fd, offset, length) {
-                return Ok(());
-            }
+            grow(fd, offset + length)?;
             fallocate(
                 fd,
                 FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
@@ -141,16 +179,16 @@ fn run(way: Way, fd: RawFd, offset: u64, length: u64) -> Result<(), i32> {
 
 /// Makes a file at least `size` long by its last byte, which is one to be
 /// zeroed. ftruncate would cut off what another thread wrote further out
-/// between the look at the size and the call. True if it was before.
-fn grow(fd: RawFd, size: u64) -> Result<bool, i32> {
+/// between the look at the size and the call.
+fn grow(fd: RawFd, size: u64) -> Result<(), i32> {
     if file_size(fd)? >= size {
-        return Ok(true);
+        return Ok(());
     }
     match write_full(fd, &ZEROES.0[..1], size - 1) {
         // An O_DIRECT fd takes whole blocks only; what is allocated is punched.
-        (_, Some(libc::EINVAL)) => fallocate(fd, 0, size - 1, 1).map(|()| false),
+        (_, Some(libc::EINVAL)) => fallocate(fd, 0, size - 1, 1),
         (_, Some(error)) => Err(error),
-        _ => Ok(false),
+        _ => Ok(()),
     }
 }
 

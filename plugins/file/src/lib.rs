@@ -26,12 +26,13 @@ use fs::block_of;
 use kernel::{Moved, Ranges};
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::{offset_of, size_of};
+use std::os::fd::RawFd;
 use std::ptr;
 use xcopy_abi::guard::guard;
 use xcopy_abi::*;
 
 /// A clone takes time by its extents, not by its bytes; in between, a request
-/// can be cancelled.
+/// can be cancelled. Of data: holes cost nothing.
 const PREFERRED_BYTES: u64 = 1 << 30;
 /// Bytes of one command that the kernel may have to move: more would make cancel
 /// slow.
@@ -223,7 +224,7 @@ fn reflink_verdict(src: &Device, dst: &Device) -> Result<xcopy_verdict, i32> {
     }
     verdict.usable = 1;
     verdict.limits = xcopy_limits {
-        preferred_bytes: PREFERRED_BYTES.max(u64::from(block)),
+        preferred_bytes: span_of(src, PREFERRED_BYTES)?.next_multiple_of(u64::from(block)),
         src_granularity: block,
         dst_granularity: block,
         length_granularity: block,
@@ -231,6 +232,20 @@ fn reflink_verdict(src: &Device, dst: &Device) -> Result<xcopy_verdict, i32> {
         ..xcopy_limits::default()
     };
     Ok(verdict)
+}
+
+/// Bytes of a file that hold so many bytes of data, by its share of holes.
+fn span_of(fd: RawFd, data: u64) -> Result<u64, i32> {
+    let found = fs::stat(fd)?;
+    let size = u64::try_from(found.st_size).unwrap_or(0);
+    let held = u64::try_from(found.st_blocks)
+        .unwrap_or(0)
+        .saturating_mul(512);
+    let spans = u128::from(data) * u128::from(size) / u128::from(held.max(data));
+    // Far from where it would overflow, and as good as all of any file.
+    Ok(u64::try_from(spans)
+        .unwrap_or(u64::MAX)
+        .clamp(data, 1 << 62))
 }
 
 fn range_verdict(src: &Device, dst: &Device) -> xcopy_verdict {

@@ -470,3 +470,19 @@ fn errors_that_matter_are_judged() {
     }
     assert_eq!(action(libc::EIO), XCOPY_ACTION_DEFAULT);
 }
+
+/// A command spans the more of a file the less data that has.
+#[test]
+fn a_clone_of_a_file_of_holes_is_few_commands() {
+    let file = tempfile::tempfile().unwrap();
+    file.write_all_at(&[1; 8192], 0).unwrap();
+    assert_eq!(span_of(file.as_raw_fd(), 1 << 20), Ok(1 << 20));
+    if file.set_len(1 << 43).is_err() {
+        return skip("no file of 8 TiB here");
+    }
+    assert_eq!(span_of(file.as_raw_fd(), 1 << 20), Ok(1 << 43));
+    file.write_all_at(&vec![1; 4 << 20], 1 << 40).unwrap();
+    let span = span_of(file.as_raw_fd(), 1 << 20).unwrap();
+    assert!((1 << 40..1 << 42).contains(&span), "{span}");
+    assert!(span_of(-1, 1).is_err());
+}
