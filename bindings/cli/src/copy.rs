@@ -68,14 +68,22 @@ fn prepared(
     dst: &mut Target,
 ) -> Result<Option<Failure>> {
     if src.same_file(dst)? {
-        return Err(Failure::failed(
-            libc::EINVAL,
-            format!(
-                "{} and {} are the same file; name another DST",
-                src.name(),
-                dst.name()
-            ),
-        ));
+        let (from, to, length) = (args.src_offset(), args.dst_offset(), length(args, src)?);
+        let apart = from.abs_diff(to) >= length && !args.whole();
+        if !apart {
+            let next = match args.whole() {
+                true => "name another DST",
+                false => "give pieces of it that do not overlap",
+            };
+            return Err(Failure::failed(
+                libc::EINVAL,
+                format!(
+                    "{} and {} are the same file; {next}",
+                    src.name(),
+                    dst.name()
+                ),
+            ));
+        }
     }
     if args.verify {
         verify::possible(dst)?;
@@ -362,7 +370,7 @@ impl Job<'_> {
         };
         let is_sparse = src
             .metadata()
-            .is_ok_and(|found| found.blocks() < found.len() / 512);
+            .is_ok_and(|found| found.blocks() < found.len().div_ceil(512));
         if self.whole && is_sparse && dst.metadata().is_ok_and(|found| found.len() < self.length) {
             dst.set_len(self.length).map_err(|error| {
                 Failure::io(

@@ -6,7 +6,9 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 
+use nix::errno::Errno;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use nix::unistd::{Whence, lseek};
 use xcopy::abi::*;
 
 use crate::failure::{Failure, Result};
@@ -79,6 +81,7 @@ fn compare_pieces(
         .sync_data()
         .map_err(|error| unread(dst, &error))?;
     let mut device = Device::new(&destination).map_err(|error| unread(dst, &error))?;
+    let holes = Holes::new(src, dst, &source, &destination);
     let (mut expected, mut cached) = (vec![0; PIECE], vec![0; PIECE]);
     while *matched < region.length {
         if interrupts.count() > 0 {
@@ -86,7 +89,15 @@ fn compare_pieces(
             let text = format!("all is copied, and {name} ended the verifying; verify it again");
             return Err(Failure::failed(libc::ECANCELED, text));
         }
-        let size = (region.length - *matched).min(PIECE as u64) as usize;
+        let left = region.length - *matched;
+        let places = (region.src_offset + *matched, region.dst_offset + *matched);
+        let skipped = holes.in_both(places, left);
+        if skipped > 0 {
+            *matched += skipped;
+            bar.set(*matched);
+            continue;
+        }
+        let size = left.min(PIECE as u64) as usize;
         let (from, to) = (region.src_offset + *matched, region.dst_offset + *matched);
         let (expected, cached) = (&mut expected[..size], &mut cached[..size]);
         source
@@ -109,6 +120,42 @@ fn compare_pieces(
         bar.set(*matched);
     }
     Ok(())
+}
+
+/// Where both are holes there is nothing to be read: of files only, since a disk may
+/// hold anything.
+struct Holes<'a>(Option<(&'a File, &'a File)>);
+
+impl<'a> Holes<'a> {
+    fn new(src: &Target, dst: &Target, source: &'a File, destination: &'a File) -> Self {
+        let files = src.kind == XCOPY_KIND_FILE && dst.kind == XCOPY_KIND_FILE;
+        Holes(files.then_some((source, destination)))
+    }
+
+    /// Bytes from these places on that are holes of both, at most `left`.
+    fn in_both(&self, (from, to): (u64, u64), left: u64) -> u64 {
+        let Some((source, destination)) = self.0 else {
+            return 0;
+        };
+        match hole(source, from).min(left) {
+            0 => 0,
+            bytes => hole(destination, to).min(bytes),
+        }
+    }
+}
+
+/// Bytes without data from a place on, up to the end of the file; 0 where that cannot
+/// be told.
+fn hole(file: &File, at: u64) -> u64 {
+    let Ok(place) = i64::try_from(at) else {
+        return 0;
+    };
+    let end = match lseek(file, place, Whence::SeekData) {
+        Ok(data) => u64::try_from(data).unwrap_or(0),
+        Err(Errno::ENXIO) => file.metadata().map_or(0, |found| found.len()),
+        Err(_) => 0,
+    };
+    end.saturating_sub(at)
 }
 
 fn same(
@@ -290,6 +337,37 @@ mod tests {
         }
         let short = compare(&bytes[..2_000_000], whole).expect_err("it is too short");
         assert!(short.matched < 2_000_000);
+    }
+
+    /// A difference in what is a hole of one side only is found, and 8 TiB of holes
+    /// are not read.
+    #[test]
+    fn holes_of_both_are_passed_over() {
+        let interrupts = Interrupts::watch().expect("signals");
+        let bar = Bar::new("verifying", 0, true);
+        let directory = tempfile::tempdir().expect("a directory");
+        let [src, dst] = ["src", "dst"].map(|name| target(&directory.path().join(name), b"ab"));
+        let file = |target: &Target| target.file.as_ref().expect("a file").try_clone();
+        let (from, to) = (file(&src).expect("it"), file(&dst).expect("it"));
+        let size = 1_u64 << 43;
+        if from.set_len(size).and_then(|()| to.set_len(size)).is_err() {
+            return eprintln!("SKIP: no file of 8 TiB here");
+        }
+        let whole = Region {
+            src_offset: 0,
+            dst_offset: 0,
+            length: size,
+        };
+        assert!(compare(&src, &dst, whole, &interrupts, &bar).is_ok());
+        for (file, at) in [(&to, 5 << 40), (&from, 3 << 40)] {
+            file.write_all_at(&[0, 0, 1], at).expect("room");
+            let broken = compare(&src, &dst, whole, &interrupts, &bar).expect_err("they differ");
+            assert_eq!(broken.matched, at + 2);
+        }
+        to.set_len(size - 1).expect("shorter");
+        to.write_all_at(&[0, 0, 1], 3 << 40).expect("room");
+        from.write_all_at(&[0, 0, 1], 5 << 40).expect("room");
+        assert!(compare(&src, &dst, whole, &interrupts, &bar).is_err());
     }
 
     #[test]

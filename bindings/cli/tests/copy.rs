@@ -163,6 +163,21 @@ fn holes_stay_holes() {
 }
 
 #[test]
+fn a_hole_at_the_end_costs_no_block() {
+    for (data, size) in [(1 << 20, (1 << 20) + 123), (0, 5), (4096, (9 << 20) + 4097)] {
+        let (_dir, src, dst) = with_source(data);
+        let file = File::options().write(true).open(&src).unwrap();
+        file.set_len(size).unwrap();
+        file.sync_all().unwrap();
+        expect(&copy(&[], &src, &dst), 0);
+        File::open(&dst).unwrap().sync_all().unwrap();
+        let (from, to) = (fs::metadata(&src).unwrap(), fs::metadata(&dst).unwrap());
+        assert_eq!((to.len(), to.blocks()), (size, from.blocks()));
+        assert!(fs::read(&dst).unwrap() == fs::read(&src).unwrap());
+    }
+}
+
+#[test]
 fn a_rate_is_kept_and_the_pieces_are_one_copy() {
     let (_dir, src, dst) = with_source(LENGTH);
     let started = std::time::Instant::now();

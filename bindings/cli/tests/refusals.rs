@@ -96,6 +96,28 @@ fn the_same_file_is_refused_by_every_name() {
         check_report(&json(&output));
     }
     assert!(fs::read(&src).unwrap() == stamped("src", 1, 50_000));
+    // Pieces of one file that lie apart are copied, those that overlap are not.
+    let pieces = |from: &str, to: &str, length: &str| {
+        let places = ["--src-offset", from, "--dst-offset", to, "--length", length];
+        copy(&[&["--json"], &places[..]].concat(), &src, &dst)
+    };
+    for (from, to) in [("100", "9099"), ("9099", "100"), ("5", "5")] {
+        let output = pieces(from, to, "9000");
+        expect(&output, 1);
+        assert!(err(&output).contains("do not overlap"), "{}", told(&output));
+    }
+    assert!(fs::read(&src).unwrap() == stamped("src", 1, 50_000));
+    let mut wanted = stamped("src", 1, 50_000);
+    for (from, to, end) in [
+        (100, 9100, 18_100),
+        (9100, 100, 9100),
+        (10_000, 50_000, 59_000),
+    ] {
+        expect(&pieces(&from.to_string(), &to.to_string(), "9000"), 0);
+        wanted.resize(wanted.len().max(end), 0);
+        wanted.copy_within(from..from + 9000, to);
+        assert!(fs::read(&src).unwrap() == wanted, "{from} to {to}");
+    }
 }
 
 #[test]

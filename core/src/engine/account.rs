@@ -14,6 +14,8 @@ pub(super) struct Totals {
     pub done: u64,
     /// The method that moved most.
     pub method: u16,
+    /// What is not done may have been touched, or some of it is done.
+    pub unknown: bool,
     /// Bytes at and after this position were not touched; at least `done`.
     pub untouched: u64,
 }
@@ -49,6 +51,7 @@ impl Queue {
         } else {
             0
         };
+        let mut unknown = false;
         let mut untouched = slot.untouched.min(slot.total);
         let mut method = slot.method;
         let touched = slot.extra.as_ref().map_or(0, |extra| extra.touched);
@@ -60,6 +63,7 @@ impl Queue {
                 .chain(&extra.lost);
             for piece in pieces.clone() {
                 done = done.min(piece.start.position);
+                unknown |= piece.tainted;
             }
             let mut clean: Vec<_> = pieces.filter(|piece| !piece.tainted).collect();
             clean.sort_unstable_by_key(|piece| std::cmp::Reverse(piece.end));
@@ -74,13 +78,13 @@ impl Queue {
         }
         if slot.in_flight > 0 || slot.chore {
             // Abandoned: what is in flight is not known to be done.
+            unknown = true;
             done = done.min(self.earliest_in_flight(index));
         }
-        if self.shared.faces[index as usize]
+        let copied = self.shared.faces[index as usize]
             .copied
-            .load(Ordering::Relaxed)
-            == 0
-        {
+            .load(Ordering::Relaxed);
+        if copied == 0 {
             done = 0;
             method = if slot.res == 0 {
                 method
@@ -91,6 +95,7 @@ impl Queue {
         Totals {
             done,
             method,
+            unknown: unknown || copied > done,
             untouched: untouched.max(done).max(touched),
         }
     }

@@ -33,6 +33,8 @@ const LARGE_BYTES: u64 = 256 << 10;
 const LARGE_AT_ONCE: u32 = 2;
 /// Bytes from which a command goes past the page cache.
 const DIRECT_BYTES: u64 = 1 << 20;
+/// What every device's blocks are a part of, as good as.
+const DIRECT_BLOCK: u64 = 4096;
 
 /// What was learnt of a pair's work on the pool: large commands, lists of ranges.
 #[derive(Default)]
@@ -47,6 +49,8 @@ pub struct RingEnds {
     pub(super) movers: Arc<Movers>,
     /// Both ends are fds that a ring may work on.
     usable: bool,
+    /// An end takes whole blocks only: the caller opened it so.
+    is_direct: bool,
     direct_src: Option<RawFd>,
     direct_dst: Option<RawFd>,
 }
@@ -77,6 +81,7 @@ impl Queue {
         pair.ring = RingEnds {
             movers: pair.ring.movers.clone(),
             usable,
+            is_direct: is_direct(*src) || is_direct(*dst),
             direct_src: direct_fd(pair.src.as_ref()),
             direct_dst: direct_fd(pair.dst.as_ref()),
         };
@@ -249,6 +254,11 @@ impl Queue {
         if !pair.ring.usable || (keep_holes && self.context.pool.exists() && has_holes(copy.src)) {
             return (false, copy);
         }
+        let extent = copy.src_offset | copy.dst_offset | copy.length;
+        let parts = !extent.is_multiple_of(DIRECT_BLOCK);
+        if pair.ring.is_direct && parts && self.context.pool.exists() {
+            return (false, copy);
+        }
         let to_disk = flags & XCOPY_REQ_DURABLE != 0 || kind != XCOPY_KIND_FILE;
         let bypasses = copy.length >= DIRECT_BYTES && to_disk && pair.ring.direct_dst.is_some();
         let copy = RingCopy {
@@ -303,6 +313,14 @@ fn direct_fd(device: Option<&Arc<Device>>) -> Option<RawFd> {
         Origin::Kernel(kernel) => kernel.direct_fd(),
         Origin::Native { .. } => None,
     }
+}
+
+/// Whether an fd goes past the page cache. The pool takes what that refuses, the
+/// part of a block at an end, by another description of the file.
+fn is_direct(fd: RawFd) -> bool {
+    // SAFETY: takes and gives numbers only; a bad fd is an error.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    flags >= 0 && flags & libc::O_DIRECT != 0
 }
 
 /// Whether the kernel can work on an fd for a ring. One that a caller opened with

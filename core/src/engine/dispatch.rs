@@ -46,7 +46,10 @@ impl Queue {
                 self.complete(index);
             }
             _ => match self.recheck_bounds(index) {
-                Ok(()) => self.list(index),
+                Ok(()) => match self.why_unfit(index) {
+                    Some(reason) => self.fail(index, -libc::ENOTSUP, reason, 0),
+                    None => self.list(index),
+                },
                 Err(refusal) => {
                     let slot = &self.slots[index as usize];
                     let bad = refusal.find(&slot.source(), 0, slot.nranges);
@@ -288,7 +291,7 @@ impl Queue {
     }
 
     /// The first method that the request may use now.
-    fn choose(&self, index: u32, host_only: bool) -> Option<usize> {
+    pub(super) fn choose(&self, index: u32, host_only: bool) -> Option<usize> {
         let slot = &self.slots[index as usize];
         let pair = &self.pairs[slot.pair as usize];
         if host_only && let Some(host) = pair.host {
@@ -449,7 +452,7 @@ pub(super) fn is_allowed(slot: &Slot, method: &BoundMethod) -> bool {
 
 /// Whether a range is the whole rest of the source from an aligned offset on,
 /// and the destination does not go on behind it.
-fn ends_both(pair: &Pair, range: &xcopy_range, limits: &xcopy_limits) -> bool {
+pub(super) fn ends_both(pair: &Pair, range: &xcopy_range, limits: &xcopy_limits) -> bool {
     let aligned = |offset: u64, granularity: u32| {
         offset.is_multiple_of(u64::from(granularity.max(limits.length_granularity).max(1)))
     };

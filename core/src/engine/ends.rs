@@ -182,7 +182,7 @@ impl Queue {
             self.keep_token(index, cell, errand, &answer, bytes);
             if self.slots[index as usize].stopping {
                 // No token comes of it, so its part has none.
-                return self.rest_of(index, errand, 0, bytes, false);
+                return self.rest_of(index, errand, 0, 0, bytes);
             }
         }
         let slot_total = slot_share(&mut self.slots[index as usize], id, offloads);
@@ -231,6 +231,11 @@ impl Queue {
             true if by_host => host_touched,
             true => bytes,
         };
+        if !by_host && done < bytes {
+            // A device's word is one thing, and what is promised to be as it was another.
+            let extra = self.slots[index as usize].extra();
+            extra.touched = extra.touched.max(errand.start.position + bytes);
+        }
         self.rest_of(index, errand, done, touched, bytes);
         self.after_failure(index, errand, &answer, id, bytes);
     }

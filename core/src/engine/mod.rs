@@ -76,6 +76,7 @@ mod submit;
 mod table;
 pub mod tokens;
 mod twins;
+mod unfit;
 mod wait;
 mod way;
 mod why;

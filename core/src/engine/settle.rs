@@ -182,7 +182,8 @@ impl Queue {
             slot.op,
             XCOPY_OP_COPY | XCOPY_OP_ZERO | XCOPY_OP_TOKEN_WRITE
         );
-        if totals.done < totals.untouched && slot.res != 0 && writes {
+        let unknown = totals.unknown && totals.done < totals.untouched;
+        if unknown && slot.res != 0 && writes {
             slot.outcome |= XCOPY_CPL_INDETERMINATE;
         }
         let pair = &self.pairs[slot.pair as usize];

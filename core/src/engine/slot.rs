@@ -65,7 +65,7 @@ pub struct Extra {
     /// Pieces given up, for the final account.
     pub lost: Vec<Remainder>,
     /// Where the last piece ends that was ever given back with its destination
-    /// touched.
+    /// touched, for all that the core itself knows.
     pub touched: u64,
     /// By method.
     pub shares: Vec<xcopy_method_share>,

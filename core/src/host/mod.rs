@@ -25,8 +25,10 @@ pub use ring::HostRing;
 pub use ring_work::RingCopy;
 pub use zero::{zero, zero_some};
 
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 /// The side of a copy on which an error arose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,27 +101,39 @@ fn in_file_space(offset: u64, length: u64) -> bool {
         .is_some_and(|end| i64::try_from(end).is_ok())
 }
 
-/// Reads until `buffer` is full or the end is met; an error after some bytes
-/// comes with them.
-fn read_full(fd: RawFd, buffer: &mut [u8], offset: u64) -> (usize, Option<i32>) {
-    let mut done = 0;
-    while done < buffer.len() {
-        let rest = &mut buffer[done..];
-        // SAFETY: `rest` is valid for writes of its length for the whole call;
-        // a bad fd is an error, not undefined.
-        let n = unsafe {
-            libc::pread64(
-                fd,
-                rest.as_mut_ptr().cast(),
-                rest.len(),
-                (offset + done as u64) as i64,
-            )
-        };
-        match n {
+/// The same file again without O_DIRECT, for what that does not take: a part of a
+/// block. None if the fd has no such flag, or the file cannot be opened so.
+fn through_the_cache(fd: RawFd) -> Option<File> {
+    // SAFETY: asks for the flags of a number; a bad fd is an error.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    if flags < 0 || flags & libc::O_DIRECT == 0 {
+        return None;
+    }
+    let access = flags & libc::O_ACCMODE;
+    OpenOptions::new()
+        .read(access != libc::O_WRONLY)
+        .write(access != libc::O_RDONLY)
+        .custom_flags(libc::O_NOCTTY)
+        .open(format!("/proc/self/fd/{fd}"))
+        .ok()
+}
+
+/// Calls `step` with an fd and the bytes done before until all of `length` are done or
+/// one answers 0; an error after some bytes comes with them.
+fn in_full(fd: RawFd, length: usize, mut step: impl FnMut(RawFd, usize) -> isize) -> Full {
+    let (mut done, mut cached) = (0, None::<File>);
+    while done < length {
+        match step(cached.as_ref().map_or(fd, File::as_raw_fd), done) {
             0 => break,
             n if n > 0 => done += n as usize,
             _ => match errno() {
                 libc::EINTR => {}
+                error @ libc::EINVAL if cached.is_none() => {
+                    cached = through_the_cache(fd);
+                    if cached.is_none() {
+                        return (done, Some(error));
+                    }
+                }
                 error => return (done, Some(error)),
             },
         }
@@ -127,31 +141,43 @@ fn read_full(fd: RawFd, buffer: &mut [u8], offset: u64) -> (usize, Option<i32>) 
     (done, None)
 }
 
+/// Bytes done, and the error that ended it.
+type Full = (usize, Option<i32>);
+
+/// Reads until `buffer` is full or the end is met; an error after some bytes
+/// comes with them.
+fn read_full(fd: RawFd, buffer: &mut [u8], offset: u64) -> Full {
+    in_full(fd, buffer.len(), |fd, done| {
+        let rest = &mut buffer[done..];
+        // SAFETY: `rest` is valid for writes of its length for the whole call;
+        // a bad fd is an error, not undefined.
+        unsafe {
+            libc::pread64(
+                fd,
+                rest.as_mut_ptr().cast(),
+                rest.len(),
+                (offset + done as u64) as i64,
+            )
+        }
+    })
+}
+
 /// Writes all of `data`; on an error, how much was written before it.
-fn write_full(fd: RawFd, data: &[u8], offset: u64) -> (usize, Option<i32>) {
-    let mut done = 0;
-    while done < data.len() {
+fn write_full(fd: RawFd, data: &[u8], offset: u64) -> Full {
+    let (done, error) = in_full(fd, data.len(), |fd, done| {
         let rest = &data[done..];
         // SAFETY: `rest` is valid for reads of its length for the whole call;
         // a bad fd is an error, not undefined.
-        let n = unsafe {
+        unsafe {
             libc::pwrite64(
                 fd,
                 rest.as_ptr().cast(),
                 rest.len(),
                 (offset + done as u64) as i64,
             )
-        };
-        match n {
-            0 => return (done, Some(libc::EIO)),
-            n if n > 0 => done += n as usize,
-            _ => match errno() {
-                libc::EINTR => {}
-                error => return (done, Some(error)),
-            },
         }
-    }
-    (done, None)
+    });
+    (done, error.or((done < data.len()).then_some(libc::EIO)))
 }
 
 /// Fills `buffer` from one place: the read leg of a bridge. A source that ends

@@ -299,6 +299,44 @@ fn holes_into_an_o_direct_file() {
     }
 }
 
+/// What is no whole block goes by another description of the file, at any place.
+#[test]
+fn parts_of_blocks_through_o_direct() {
+    use std::os::unix::fs::OpenOptionsExt;
+    const SIZE: usize = 300_000;
+    let (from, to) = (file(0), tempfile::NamedTempFile::new().unwrap());
+    from.write_all_at(&stamp(1, 0, SIZE), 0).unwrap();
+    let direct = |path: &std::path::Path| {
+        let mut how = OpenOptions::new();
+        how.read(true).write(true).custom_flags(libc::O_DIRECT);
+        how.open(path)
+    };
+    let Ok(dst) = direct(to.path()) else {
+        return eprintln!("SKIP: the temporary directory has no O_DIRECT");
+    };
+    let src = direct(format!("/proc/self/fd/{}", from.as_raw_fd()).as_ref()).unwrap();
+    let mut buffer = crate::host::Buffers::new(None, None, std::ptr::null_mut(), 0, 1 << 20)
+        .take(1 << 20)
+        .unwrap();
+    for (from_at, to_at, length) in [
+        (0, 0, SIZE as u64),
+        (4096, 8192, 100_001),
+        (7, 4096, 5000),
+        (0, 99, 70_000),
+    ] {
+        to.as_file().set_len(0).unwrap();
+        to.as_file().write_all_at(&stamp(2, 0, 5000), 0).unwrap();
+        let mut expected = stamp(2, 0, 5000);
+        let range = (from_at, to_at, length);
+        let out = copy(job(&src, &dst, range, &mut buffer[..65_536], &RUN));
+        assert_eq!((out.prefix, out.error), (length, None), "{range:?}");
+        let end = (to_at + length) as usize;
+        expected.resize(expected.len().max(end), 0);
+        expected[to_at as usize..end].copy_from_slice(&stamp(1, from_at, length as usize));
+        assert!(contents(to.as_file()) == expected, "{range:?}");
+    }
+}
+
 #[test]
 fn zero_touches_nothing_else_and_grows() {
     for (offset, length) in [

@@ -280,6 +280,24 @@ fn misaligned_heads_and_tails() {
             refused.done
         );
         assert_eq!(refused.done.reason, XCOPY_REASON_MISALIGNED, "{model:?}");
+        // The same behind an aligned part: nothing of it is begun.
+        let bit = |method: u16| 1u32 << method;
+        for (mask, flags) in [
+            (0, XCOPY_REQ_NO_FALLBACK),
+            (bit(a), 0),
+            (bit(a) | bit(f.method('b')), 0),
+        ] {
+            let refused = f.copy(range(4096, 8192, 9 * 4096 + 512), |r| {
+                (r.methods, r.flags) = (mask, flags)
+            });
+            let done = refused.done;
+            assert_eq!(
+                (done.res, done.reason, done.commands),
+                (-libc::ENOTSUP, XCOPY_REASON_MISALIGNED, 0),
+                "{model:?} {done:?}"
+            );
+            assert_eq!((done.flags, refused.report.untouched_from), (0, 0));
+        }
         f.finish();
     }
 }
