@@ -386,3 +386,39 @@ fn what_was_found_out_is_shown() {
     assert!(text.contains("EXTENDED COPY(LID1)"), "{text}");
     assert!(text.contains("POPULATE TOKEN"), "{text}");
 }
+
+/// A copy whose end is neither told nor known to be none: whoever writes its range now
+/// may be overwritten.
+fn without_an_end(status: Effect) {
+    use copy_manager::TransportError::TimedOut;
+    let array = array(lid4(), 4 * MIB, (512, 512));
+    array.verdict(array.src, array.dst);
+    let lost = Effect::AnswerAfter(Refusal::Transport(TimedOut));
+    let manager = &array.manager;
+    manager.set_fault(Kind::ExtendedCopyLid4, When::Nth(1), lost);
+    manager.set_fault(Kind::CopyStatusLid4, When::Always, status.clone());
+    let refused = Effect::Answer(Refusal::check(0x5, 0x20, 0x00));
+    manager.set_fault(Kind::CopyOperationAbort, When::Always, refused);
+    let request = xcopy_ctests::rig::copy(5, array.src, array.dst, range(0, 0, 4 * MIB as u64));
+    assert_eq!(array.rig.submit(&request), 1);
+    let done = array.rig.poll(1, 1, 120_000_000_000);
+    assert_eq!(done.len(), 1, "{status:?}");
+    let wanted = XCOPY_CPL_UNSETTLED | XCOPY_CPL_INDETERMINATE;
+    assert!(done[0].res < 0, "{status:?} {done:?}");
+    assert_eq!(done[0].flags & wanted, wanted, "{status:?} {done:?}");
+    assert_eq!(
+        array.count(Kind::Write),
+        0,
+        "{status:?}: the host wrote too"
+    );
+}
+
+#[test]
+fn a_copy_that_does_not_end_is_not_called_settled() {
+    use copy_manager::TransportError::TimedOut;
+    // Side by side: each takes as long as the plugin asks.
+    std::thread::scope(|scope| {
+        scope.spawn(|| without_an_end(Effect::NeverEnds));
+        scope.spawn(|| without_an_end(Effect::Answer(Refusal::Transport(TimedOut))));
+    });
+}

@@ -8,7 +8,7 @@ use xcopy_plugin_sdk::{Failure, errno};
 use xcopy_scsi_protocol::judge::{DID_ERROR, DID_TIME_OUT};
 use xcopy_scsi_protocol::wire::cdb;
 use xcopy_scsi_protocol::wire::copy::{Cscd, ListId, Segment, list_lid1, list_lid4};
-use xcopy_scsi_protocol::wire::sense::{NOT_READY, Side};
+use xcopy_scsi_protocol::wire::sense::{ILLEGAL_REQUEST, NOT_READY, Side};
 use xcopy_scsi_protocol::wire::status::{CopyState, StatusLid4};
 use xcopy_scsi_protocol::{Action, Data, Judgement, ListIdLease, Lun, Purpose};
 
@@ -20,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 /// other names, with another list identifier.
 const TRIES: u32 = 16;
 /// Time that a copy that got lost may take to be ended.
-const SETTLE: Duration = Duration::from_secs(60);
+const SETTLE: Duration = Duration::from_secs(30);
 
 /// Carries out a copy command of the core's.
 pub fn execute(
@@ -43,14 +43,23 @@ pub fn execute(
             log(&format!("EXTENDED COPY: {}", why.words()));
             why.failure()
         }
+        Stopped::Lost(why) => {
+            let words = format!("{}; {NO_END}", why.words());
+            log(&format!("EXTENDED COPY: {words}"));
+            why.failure().because(words).unsettled()
+        }
         Stopped::Failed(failure) => failure,
     })
 }
+
+const NO_END: &str = "the copy manager does not say that the copy ended, so it may still write";
 
 /// Why a copy was not carried out.
 pub enum Stopped {
     /// The target said so.
     Judged(Judgement),
+    /// Its end got lost, and the target does not say that there was one.
+    Lost(Judgement),
     /// A unit is not the one that was opened, or the library's own fault.
     Failed(Failure),
 }
@@ -82,9 +91,13 @@ pub fn send(pair: &Pair, src: &Lun, dst: &Lun, segments: &[Segment]) -> Result<(
             return Err(Judgement::own(XCOPY_REASON_NOT_SUPPORTED, NO_NAME).into());
         };
         let identified = pair.is_identified();
-        let Err(why) = once(pair, src, dst, segments) else {
-            pair.prove();
-            return Ok(());
+        let why = match once(pair, src, dst, segments) {
+            Ok(()) => {
+                pair.prove();
+                return Ok(());
+            }
+            Err(Stopped::Judged(why)) => why,
+            Err(stopped) => return Err(stopped),
         };
         tries += 1;
         if tries > TRIES {
@@ -148,9 +161,9 @@ fn classed(mut why: Judgement, src: &Lun, dst: &Lun) -> Judgement {
 }
 
 /// One command.
-fn once(pair: &Pair, src: &Lun, dst: &Lun, segments: &[Segment]) -> Result<(), Judgement> {
+fn once(pair: &Pair, src: &Lun, dst: &Lun, segments: &[Segment]) -> Result<(), Stopped> {
     let Some((_, (src_name, dst_name))) = pair.names() else {
-        return Err(Judgement::own(XCOPY_REASON_NOT_SUPPORTED, NO_NAME));
+        return Err(Judgement::own(XCOPY_REASON_NOT_SUPPORTED, NO_NAME).into());
     };
     let lease = match (pair.is_identified(), pair.form) {
         (false, _) => None,
@@ -188,13 +201,19 @@ fn once(pair: &Pair, src: &Lun, dst: &Lun, segments: &[Segment]) -> Result<(), J
         }
     };
     let unit = pair.unit(src, dst);
-    let ended = unit.carry_out(&cdb, Data::Out(&list), TIMEOUT, Purpose::Copy);
-    if let (Err(why), Form::Lid4, Some(lease)) = (&ended, pair.form, &lease)
-        && is_lost(why)
+    let Err(why) = unit.carry_out(&cdb, Data::Out(&list), TIMEOUT, Purpose::Copy) else {
+        return Ok(());
+    };
+    if pair.form == Form::Lid4
+        && is_lost(&why)
+        && let Some(lease) = lease
+        && !has_ended(unit, lease.id())
     {
-        settle(unit, lease.id());
+        // Whoever asked under this identifier would be told of that copy.
+        std::mem::forget(lease);
+        return Err(Stopped::Lost(why));
     }
-    ended.map(drop)
+    Err(why.into())
 }
 
 /// The command's status never came: it may still be carried out.
@@ -204,23 +223,33 @@ fn is_lost(why: &Judgement) -> bool {
 }
 
 /// Ends a LID4 copy whose status got lost: abort, and ask until it has ended or
-/// nobody knows it any more.
-fn settle(unit: &Lun, list_id: u32) {
+/// nobody knows it any more. False if neither was said in time.
+fn has_ended(unit: &Lun, list_id: u32) -> bool {
     let abort = cdb::copy_operation_abort(list_id);
     // It may have ended by itself: the status tells.
     let _ = unit.carry_out(&abort, Data::None, SETTLE, Purpose::CopyStatus);
     let question = cdb::receive_copy_status_lid4(list_id, STATUS_BYTES as u32);
     let until = Instant::now() + SETTLE;
     while Instant::now() < until {
-        let answer = unit.ask(&question, STATUS_BYTES, Purpose::CopyStatus);
-        match answer.ok().as_deref().and_then(StatusLid4::parse) {
-            Some(status) if status.state == CopyState::InProgress => {
-                let pause = status.delay_ms.unwrap_or(100).clamp(10, 1000);
-                std::thread::sleep(Duration::from_millis(pause.into()));
-            }
-            _ => return,
+        let mut pause = None;
+        match unit.ask(&question, STATUS_BYTES, Purpose::CopyStatus) {
+            Ok(status) => match StatusLid4::parse(&status) {
+                Some(status) if status.state == CopyState::InProgress => pause = status.delay_ms,
+                Some(_) => return true,
+                None => {}
+            },
+            Err(why) if is_unknown(&why) => return true,
+            Err(_) => {}
         }
+        let pause = pause.unwrap_or(100).clamp(10, 1000);
+        std::thread::sleep(Duration::from_millis(pause.into()));
     }
+    false
+}
+
+/// No copy has this list identifier (SPC-4 6.17): 24h/00h, or 26h/00h of some.
+fn is_unknown(why: &Judgement) -> bool {
+    matches!(why.code, Some((ILLEGAL_REQUEST, 0x24 | 0x26, _)))
 }
 
 /// Room for a status with all its sense data.

@@ -187,7 +187,8 @@ fn attempt(pair: Pair, src: &Lun, dst: &Lun) -> Result<Pair, Refusal> {
                     "a logical unit changed while it was asked: open it again",
                 ));
             }
-            Err(Stopped::Judged(why)) => why,
+            // What may still run copies nothing.
+            Err(Stopped::Judged(why) | Stopped::Lost(why)) => why,
         };
         tries += 1;
         match (why.action, why.reason) {
