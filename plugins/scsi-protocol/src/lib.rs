@@ -25,7 +25,7 @@ pub mod wire;
 
 pub use connection::Connection;
 pub use judge::{Action, Judgement, Purpose};
-pub use list_id::ListIdLease;
+pub use list_id::{ListIdLease, ListIdUser};
 pub use lun::{Facts, Lun, Unit};
 pub use native::{xcopy_scsi_command, xcopy_scsi_transport};
 pub use place::Place;

@@ -1,6 +1,7 @@
 //! List identifiers: unique among the commands of this process, and drawn at
 //! random, because the nexus is shared with other processes, whose identifiers
-//! nobody here knows.
+//! nobody here knows. A plugin that is loaded has a table of its own, so each kind
+//! of user draws from a half of its own.
 
 use std::collections::HashSet;
 use std::io;
@@ -12,10 +13,23 @@ static IN_USE: LazyLock<Mutex<HashSet<u32>>> = LazyLock::new(Mutex::default);
 #[derive(Debug)]
 pub struct ListIdLease(u32);
 
+/// What a list identifier of 32 bits is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListIdUser {
+    /// EXTENDED COPY LID4.
+    Copies,
+    /// POPULATE TOKEN and WRITE USING TOKEN.
+    Tokens,
+}
+
 impl ListIdLease {
-    /// One of 32 bits, for LID4 commands and tokens; never below 256.
-    pub fn long() -> io::Result<ListIdLease> {
-        Self::draw(|random| random.max(0x100))
+    /// One of 32 bits, 31 of them random; never below 256.
+    pub fn long(user: ListIdUser) -> io::Result<ListIdLease> {
+        const TOKENS: u32 = 1 << 31;
+        Self::draw(|random| match user {
+            ListIdUser::Copies => (random & !TOKENS).max(0x100),
+            ListIdUser::Tokens => random | TOKENS,
+        })
     }
 
     /// One of 8 bits, for LID1 commands; never 0. EBUSY if all are in use.
@@ -55,5 +69,25 @@ fn random() -> io::Result<u32> {
     match unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } {
         4 => Ok(u32::from_ne_bytes(bytes)),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_and_tokens_never_meet() {
+        let draw = |user| (0..1000).map(move |_| ListIdLease::long(user).unwrap());
+        let copies: Vec<_> = draw(ListIdUser::Copies).collect();
+        let tokens: Vec<_> = draw(ListIdUser::Tokens).collect();
+        assert!(
+            copies
+                .iter()
+                .all(|one| (0x100..1 << 31).contains(&one.id()))
+        );
+        assert!(tokens.iter().all(|one| one.id() >= 1 << 31));
+        let different: HashSet<_> = copies.iter().chain(&tokens).map(|one| one.id()).collect();
+        assert_eq!(different.len(), 2000);
     }
 }

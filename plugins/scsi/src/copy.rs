@@ -10,7 +10,7 @@ use xcopy_scsi_protocol::wire::cdb;
 use xcopy_scsi_protocol::wire::copy::{Cscd, ListId, Segment, list_lid1, list_lid4};
 use xcopy_scsi_protocol::wire::sense::{ILLEGAL_REQUEST, NOT_READY, Side};
 use xcopy_scsi_protocol::wire::status::{CopyState, StatusLid4};
-use xcopy_scsi_protocol::{Action, Data, Judgement, ListIdLease, Lun, Purpose};
+use xcopy_scsi_protocol::{Action, Data, Judgement, ListIdLease, ListIdUser, Lun, Purpose};
 
 /// What a copy may take. Commands are small enough for any target to be far
 /// within it: what runs into it is aborted by the kernel, and after that the
@@ -168,7 +168,7 @@ fn once(pair: &Pair, src: &Lun, dst: &Lun, segments: &[Segment]) -> Result<(), S
     let lease = match (pair.is_identified(), pair.form) {
         (false, _) => None,
         (true, Form::Lid1) => Some(ListIdLease::short()),
-        (true, Form::Lid4) => Some(ListIdLease::long()),
+        (true, Form::Lid4) => Some(ListIdLease::long(ListIdUser::Copies)),
     };
     let lease = lease
         .transpose()

@@ -15,7 +15,7 @@ use std::time::Duration;
 use xcopy_scsi_protocol::transport::{CHECK_CONDITION, RESERVATION_CONFLICT, TASK_ABORTED};
 use xcopy_scsi_protocol::wire::cdb::{self, Cdb};
 use xcopy_scsi_protocol::wire::status::CopyState;
-use xcopy_scsi_protocol::{Data, ListIdLease, Outcome};
+use xcopy_scsi_protocol::{Data, ListIdLease, ListIdUser, Outcome};
 use zeroize::Zeroizing;
 
 /// Of a command that copies. An early end would make the kernel abort it, and
@@ -76,7 +76,7 @@ impl Site<'_> {
     ) -> Result<Box<Information>, Fault> {
         let immediate = terms.immediate && !self.no_immediate.load(Ordering::Relaxed);
         for _ in 0..IDENTIFIERS_MAX {
-            let list = match ListIdLease::long() {
+            let list = match ListIdLease::long(ListIdUser::Tokens) {
                 Ok(list) => list,
                 Err(error) => return Err(Fault::untouched(unsent(&error))),
             };
