@@ -48,7 +48,13 @@ impl Sysfs {
     /// The namespace that the whole disk of this number is; None if it is none.
     /// A multipath namespace is its head: the hidden paths have no number.
     pub fn namespace(&self, (major, minor): (u32, u32)) -> Option<Place> {
-        let dir = fs::canonicalize(self.0.join(format!("dev/block/{major}:{minor}"))).ok()?;
+        let link = self.0.join(format!("dev/block/{major}:{minor}"));
+        // Of most disks the link alone tells that they are none.
+        let disk = fs::read_link(&link).ok()?;
+        if !disk.file_name()?.to_str()?.starts_with("nvme") {
+            return None;
+        }
+        let dir = fs::canonicalize(link).ok()?;
         let disk = dir.file_name()?.to_str()?.to_owned();
         let (controller, namespace) = disk.strip_prefix("nvme")?.split_once('n')?;
         if !digits(controller) || !digits(namespace) {
