@@ -271,6 +271,19 @@ fn a_command_that_waits_for_its_turn_is_taken_back() {
 }
 
 #[test]
+fn one_thread_is_enough_for_two_queues() {
+    let one = Rig::with(|options| options.pool_threads = 1, |_| {});
+    assert_eq!(one.register(init), 0, "{}", last_error());
+    let other = one.beside(|_| {});
+    let (a, x, y) = (open(&one, 61), open(&one, 62), open(&one, 63));
+    assert_eq!(one.submit(&whole(1, a, x)), 1, "{}", last_error());
+    assert_eq!(other.submit(&whole(2, a, y)), 1, "{}", last_error());
+    ends_well(&other);
+    ends_well(&one);
+    assert_eq!((unit(62).most(), unit(63).most()), (1, 1));
+}
+
+#[test]
 fn other_destinations_do_not_wait() {
     let one = rig();
     let other = one.beside(|_| {});
