@@ -177,6 +177,8 @@ pub enum TokenCommand {
     Create(TokenCreateArgs),
     /// Write what a token stands for to DST
     Write(TokenWriteArgs),
+    /// Tell the device that made a token to forget it, and remove FILE
+    Release(TokenReleaseArgs),
     /// Show what a token is, never the token itself
     Info(TokenInfoArgs),
 }
@@ -193,6 +195,9 @@ pub struct TokenCreateArgs {
     /// Seconds that the token should live [default: the array's]
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..))]
     pub lifetime: Option<u32>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
     /// Where the data is
     #[arg(value_name = "SRC")]
     pub src: PathBuf,
@@ -204,12 +209,21 @@ pub struct TokenCreateArgs {
 /// `xcopy token write`
 #[derive(Debug, Args)]
 pub struct TokenWriteArgs {
+    /// First byte to write from, counted in what the token stands for
+    #[arg(long, value_name = "N", default_value = "0", value_parser = size::parse)]
+    pub src_offset: u64,
     /// First byte to write
     #[arg(long, value_name = "N", default_value = "0", value_parser = size::parse)]
     pub dst_offset: u64,
-    /// Bytes to write [default: all that the token stands for]
+    /// Bytes to write [default: to the end of what the token stands for]
     #[arg(long, value_name = "N", value_parser = size::parse_nonzero)]
     pub length: Option<u64>,
+    /// What was written survives power loss once the command has ended
+    #[arg(long)]
+    pub durable: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
     /// The token's file
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
@@ -218,9 +232,26 @@ pub struct TokenWriteArgs {
     pub dst: PathBuf,
 }
 
+/// `xcopy token release`
+#[derive(Debug, Args)]
+pub struct TokenReleaseArgs {
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The token's file; removed once the device has forgotten the token
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The device that made the token: the SRC of its creation
+    #[arg(value_name = "DEV")]
+    pub device: PathBuf,
+}
+
 /// `xcopy token info`
 #[derive(Debug, Args)]
 pub struct TokenInfoArgs {
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
     /// The token's file
     #[arg(value_name = "FILE")]
     pub file: PathBuf,

@@ -15,7 +15,7 @@ use crate::progress::Bar;
 use crate::report::{self, Tally};
 use crate::target::{self, Target};
 use crate::transfer::{self, Ended};
-use crate::{json, print, print_json, say, verify};
+use crate::{methods, print, print_json, say, verify};
 
 /// Runs the subcommand.
 pub fn run(args: &CopyArgs) -> Result<()> {
@@ -23,18 +23,7 @@ pub fn run(args: &CopyArgs) -> Result<()> {
     if args.json
         && let Err(failure @ Failure::Failed { .. }) = &outcome
     {
-        // Refused before anything was begun: scripts get the same shape.
-        let mut tally = Tally::default();
-        tally.fail(failure);
-        let error = tally.error;
-        let (methods, fallbacks) = (Vec::new(), Vec::new());
-        print_json(&json::Copy {
-            bytes: 0,
-            seconds: 0.0,
-            methods,
-            fallbacks,
-            error,
-        })?;
+        report::print_refused(failure)?;
     }
     match outcome? {
         None => Ok(()),
@@ -46,7 +35,7 @@ pub fn run(args: &CopyArgs) -> Result<()> {
 /// began, Ok(Some) what went wrong in it and was printed as a result.
 fn copy(args: &CopyArgs) -> Result<Option<Failure>> {
     let context = Context::new()?;
-    let methods = allowed_methods(&context, &args.method)?;
+    let methods = methods::allowed(&context, &args.method)?;
     let mut src = target::source(&context, &args.src)?;
     if args.verify {
         verify::possible(&src)?;
@@ -155,35 +144,6 @@ fn show(
         Ok(())
     };
     Ok(failure.or(shown.err()))
-}
-
-/// What --method and XCOPY_METHODS leave; 0 is any.
-fn allowed_methods(context: &Context, named: &[String]) -> Result<u32> {
-    let parse = |names: &[String], whence: &str| {
-        context
-            .method_mask(names)
-            .map_err(|failure| Failure::usage(format!("{whence}: {failure}")))
-    };
-    let mut mask = 0;
-    if !named.is_empty() {
-        mask = parse(named, "--method")?;
-    }
-    let Some(names) = std::env::var_os("XCOPY_METHODS").filter(|names| !names.is_empty()) else {
-        return Ok(mask);
-    };
-    let names: Vec<String> = names
-        .to_string_lossy()
-        .split(',')
-        .map(str::to_owned)
-        .collect();
-    let limit = parse(&names, "XCOPY_METHODS")?;
-    match mask {
-        0 => Ok(limit),
-        mask if mask & limit == 0 => Err(Failure::usage(
-            "--method and XCOPY_METHODS have no method in common; change one of them",
-        )),
-        mask => Ok(mask & limit),
-    }
 }
 
 /// What can be refused before the destination is touched.

@@ -7,6 +7,7 @@ use xcopy::abi::*;
 use crate::args::InfoArgs;
 use crate::failure::Result;
 use crate::library::{Context, field};
+use crate::text::plain;
 use crate::{json, print, print_json, target};
 
 /// Runs the subcommand.
@@ -19,7 +20,7 @@ pub fn run(args: &InfoArgs) -> Result<()> {
     if args.json {
         return print_json(&info);
     }
-    let mut text = format!("name: {}\nkind: {}\n", info.name, info.kind);
+    let mut text = format!("name: {}\nkind: {}\n", plain(&info.name), info.kind);
     let _ = match info.size {
         Some(size) => writeln!(text, "size: {size} bytes"),
         None => writeln!(text, "size: not known before its first use"),

@@ -120,6 +120,30 @@ pub struct Info {
 /// Plugin, key, and the values of the key.
 pub type Findings = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
+/// What `xcopy token info --json` prints.
+#[derive(Debug, Serialize)]
+pub struct Token {
+    /// Bytes that it stands for.
+    pub bytes: u64,
+    /// `HOST:DEVICE` that it was made on.
+    pub origin: String,
+    /// First byte on that device.
+    pub origin_offset: u64,
+    /// Name of the method that made it, or null if no plugin here serves it.
+    pub method: Option<String>,
+    /// Plugin that made it.
+    pub plugin: String,
+    /// Its type: a ROD type of SPC-4, or the plugin's own.
+    #[serde(rename = "type")]
+    pub kind: u32,
+    /// source, past, past_unchanged, zeroes or unknown.
+    pub shows: &'static str,
+    /// Seconds since 1970 when it was made, or null.
+    pub created: Option<u64>,
+    /// Seconds that it lives without being used, or null.
+    pub lifetime: Option<u32>,
+}
+
 /// What `xcopy plugins --json` prints.
 #[derive(Debug, Serialize)]
 pub struct Plugins {

@@ -346,21 +346,8 @@ impl Context {
 
     /// What a token is.
     pub fn token_info(&self, token: u32) -> Result<xcopy_token_info> {
-        let mut info = xcopy_token_info {
-            bytes: 0,
-            export_bytes: 0,
-            lifetime_s: 0,
-            token_type: 0,
-            method: 0,
-            reserved: 0,
-            filled: 0,
-            plugin: [0; 32],
-            created_s: 0,
-            origin_offset: 0,
-            shows: 0,
-            reserved2: 0,
-            origin: [0; 128],
-        };
+        // SAFETY: numbers and characters only: zero is valid for every field.
+        let mut info: xcopy_token_info = unsafe { std::mem::zeroed() };
         // SAFETY: the context is live, info is writable for its size.
         checked(unsafe {
             xcopy::xcopy_token_info(self.raw, token, &mut info, size_of_val(&info))

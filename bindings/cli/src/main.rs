@@ -9,7 +9,9 @@
 //! | target | from a path to an open device |
 //! | copy, transfer, verify, report | `xcopy copy` |
 //! | probe, info, plugins, token | the other subcommands |
+//! | methods | which methods the user allows |
 //! | json | the shapes that scripts read |
+//! | text | what others say, made safe for a terminal |
 //! | progress, interrupt, streams | the terminal, and what may be missing of it |
 #![deny(unsafe_code)]
 
@@ -23,6 +25,7 @@ mod interrupt;
 mod json;
 #[allow(unsafe_code)]
 mod library;
+mod methods;
 mod plugins;
 mod probe;
 mod progress;
@@ -31,6 +34,7 @@ mod size;
 #[allow(unsafe_code)]
 mod streams;
 mod target;
+mod text;
 mod token;
 mod transfer;
 mod verify;
@@ -63,11 +67,15 @@ fn main() -> ExitCode {
 
 /// Prints a line on standard error; a closed one is no reason to stop.
 fn say(message: &str) {
-    let _ = writeln!(std::io::stderr(), "xcopy: {message}");
+    let _ = writeln!(std::io::stderr(), "xcopy: {}", text::plain(message));
 }
 
-/// Prints text on standard output.
+/// Prints lines of text on standard output.
 fn print(text: &str) -> Result<()> {
+    write_out(&text::plain_lines(text))
+}
+
+fn write_out(text: &str) -> Result<()> {
     if streams::output_is_closed() {
         return Err(Failure::failed(
             libc::EBADF,
@@ -91,5 +99,5 @@ fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
     let mut text = serde_json::to_string(value)
         .map_err(|error| Failure::failed(libc::EIO, format!("json: {error}; report this")))?;
     text.push('\n');
-    print(&text)
+    write_out(&text)
 }

@@ -8,6 +8,7 @@ use xcopy::abi::*;
 use crate::args::PluginsArgs;
 use crate::failure::Result;
 use crate::library::{Context, field};
+use crate::text::plain;
 use crate::{check, json, print, print_json};
 
 /// Runs the subcommand.
@@ -26,17 +27,17 @@ pub fn run(args: &PluginsArgs) -> Result<()> {
         let _ = writeln!(
             text,
             "{} {} ({}, interface {}): {}\n    methods: {}\n    from: {}",
-            plugin.name,
-            plugin.version,
+            plain(&plugin.name),
+            plain(&plugin.version),
             plugin.model,
             plugin.abi,
-            plugin.description,
+            plain(&plugin.description),
             if plugin.methods.is_empty() {
                 "none".to_owned()
             } else {
-                plugin.methods.join(", ")
+                plain(&plugin.methods.join(", ")).into_owned()
             },
-            plugin.path.as_deref().unwrap_or("built in"),
+            plain(plugin.path.as_deref().unwrap_or("built in")),
         );
     }
     print(&text)

@@ -7,6 +7,7 @@ use xcopy::abi::{XCOPY_REASON_NONE, xcopy_limits, xcopy_method_info};
 use crate::args::ProbeArgs;
 use crate::failure::Result;
 use crate::library::{self, Context, field};
+use crate::text::plain;
 use crate::{json, print, print_json, target};
 
 /// Runs the subcommand.
@@ -68,8 +69,8 @@ fn table(
         let offloads = if info.offloaded != 0 { "yes" } else { "no" };
         let line = format!(
             "{:<16} {:<16} {usable:<7} {offloads:<9}",
-            field(&info.name),
-            field(&info.plugin)
+            plain(&field(&info.name)),
+            plain(&field(&info.plugin))
         );
         text.push_str(line.trim_end());
         text.push('\n');
@@ -77,7 +78,7 @@ fn table(
             let reason = library::reason(info.reason);
             let _ = match words(info) {
                 None => writeln!(text, "    {reason}"),
-                Some(words) => writeln!(text, "    {reason}; {words}"),
+                Some(words) => writeln!(text, "    {reason}; {}", plain(&words)),
             };
         }
         if info.usable != 0 {

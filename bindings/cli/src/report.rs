@@ -8,8 +8,9 @@ use indicatif::HumanBytes;
 use xcopy::abi::*;
 
 use crate::failure::{Failure, Result, errno_text};
-use crate::json;
 use crate::library::{self, Context, Finished, field};
+use crate::text::plain;
+use crate::{json, print_json};
 
 /// The truth so far.
 #[derive(Default)]
@@ -181,7 +182,7 @@ impl Tally {
                 .map(|v| field(&v.text))
                 .filter(|words| !words.is_empty() && *words != reason);
             if let Some(words) = verdict {
-                let _ = write!(text, "; {words}");
+                let _ = write!(text, "; {}", plain(&words));
             }
             text.push('\n');
         }
@@ -210,13 +211,32 @@ fn plugin_of(plugins: &[xcopy_plugin_info], method: u16) -> String {
         .map_or_else(|| "core".to_owned(), |plugin| field(&plugin.name))
 }
 
-/// What a failed completion says, and what to do next: `if_none` where no method
-/// could be used.
-pub fn explain(completion: &xcopy_completion, report: &xcopy_report, if_none: &str) -> String {
+/// What a command calls the two ends of its request.
+pub struct Ends {
+    /// Told of an error in reading.
+    pub reading: &'static str,
+    /// Told of an error in writing.
+    pub writing: &'static str,
+    /// The end whose bytes are told, and whether it is the source; None tells none.
+    pub place: Option<(&'static str, bool)>,
+    /// Told when what was written is not known.
+    pub unknown: &'static str,
+}
+
+/// The ends of a copy.
+const OF_A_COPY: Ends = Ends {
+    reading: "reading SRC: ",
+    writing: "writing DST: ",
+    place: Some(("DST", false)),
+    unknown: ", what DST holds after the bytes that are done is not known",
+};
+
+/// What a failed completion says.
+pub fn what(completion: &xcopy_completion, report: &xcopy_report, ends: &Ends) -> String {
     let errno = completion.res.saturating_neg();
     let mut text = String::from(match completion.flags {
-        flags if flags & XCOPY_CPL_ERR_ON_READ != 0 => "reading SRC: ",
-        flags if flags & XCOPY_CPL_ERR_ON_WRITE != 0 => "writing DST: ",
+        flags if flags & XCOPY_CPL_ERR_ON_READ != 0 => ends.reading,
+        flags if flags & XCOPY_CPL_ERR_ON_WRITE != 0 => ends.writing,
         _ => "",
     });
     text.push_str(errno_text(errno));
@@ -228,19 +248,28 @@ pub fn explain(completion: &xcopy_completion, report: &xcopy_report, if_none: &s
     {
         let _ = write!(text, " ({detail})");
     }
-    if report.failed.length > 0 {
-        let failed = &report.failed;
-        let _ = write!(
-            text,
-            ", at bytes {} to {} of DST",
-            failed.dst_offset,
-            failed.dst_offset.saturating_add(failed.length - 1)
-        );
+    let failed = &report.failed;
+    if let Some((end, is_source)) = ends.place
+        && failed.length > 0
+    {
+        let first = match is_source {
+            true => failed.src_offset,
+            false => failed.dst_offset,
+        };
+        let last = first.saturating_add(failed.length - 1);
+        let _ = write!(text, ", at bytes {first} to {last} of {end}");
     }
     if completion.flags & XCOPY_CPL_INDETERMINATE != 0 {
-        text.push_str(", what DST holds after the bytes that are done is not known");
+        text.push_str(ends.unknown);
     }
-    let next = match errno {
+    text
+}
+
+/// What a failed completion of a copy says, and what to do next: `if_none` where no
+/// method could be used.
+pub fn explain(completion: &xcopy_completion, report: &xcopy_report, if_none: &str) -> String {
+    let mut text = what(completion, report, &OF_A_COPY);
+    let next = match completion.res.saturating_neg() {
         // The host would meet it too.
         libc::ENOTSUP if completion.reason == XCOPY_REASON_RESERVED => next_step(libc::EBADE),
         libc::ENOTSUP => if_none,
@@ -251,6 +280,20 @@ pub fn explain(completion: &xcopy_completion, report: &xcopy_report, if_none: &s
     };
     let _ = write!(text, "; {next}");
     text
+}
+
+/// Prints what was refused before anything was begun in the shape of any other
+/// result: scripts get the same.
+pub fn print_refused(failure: &Failure) -> Result<()> {
+    let mut tally = Tally::default();
+    tally.fail(failure);
+    print_json(&json::Copy {
+        bytes: 0,
+        seconds: 0.0,
+        methods: Vec::new(),
+        fallbacks: Vec::new(),
+        error: tally.error,
+    })
 }
 
 fn next_step(errno: i32) -> &'static str {

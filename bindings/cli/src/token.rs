@@ -1,79 +1,53 @@
 //! `xcopy token`: a token file is a bearer secret; nothing here ever prints it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+mod file;
+mod words;
+
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use xcopy::abi::*;
-use zeroize::Zeroizing;
 
-use crate::args::{TokenCommand, TokenCreateArgs, TokenInfoArgs, TokenWriteArgs};
+use crate::args::{TokenCommand, TokenCreateArgs, TokenInfoArgs, TokenReleaseArgs, TokenWriteArgs};
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupts;
 use crate::library::{Context, Request, field};
+use crate::methods;
 use crate::progress::Bar;
-use crate::report;
+use crate::report::{self, Tally};
 use crate::target::{self, Target};
+use crate::text::plain;
 use crate::transfer::{self, Ended};
-use crate::{print, say};
-
-/// Larger files are no tokens: a terabyte in tokens of 512 bytes for each 8 MiB.
-const MAX_FILE: u64 = 64 << 20;
+use crate::{print, print_json, say};
+use file::{Fresh, Stored};
+use words::Deed;
 
 /// Runs the subcommand.
 pub fn run(command: &TokenCommand) -> Result<()> {
-    match command {
-        TokenCommand::Create(args) => create(args),
-        TokenCommand::Write(args) => write(args),
-        TokenCommand::Info(args) => info(args),
+    let (json, outcome) = match command {
+        TokenCommand::Create(args) => (args.json, create(args)),
+        TokenCommand::Write(args) => (args.json, write(args)),
+        TokenCommand::Release(args) => (args.json, release(args)),
+        TokenCommand::Info(args) => return info(args),
+    };
+    if json && let Err(failure @ Failure::Failed { .. }) = &outcome {
+        report::print_refused(failure)?;
+    }
+    match outcome? {
+        None => Ok(()),
+        Some(failure) => Err(failure),
     }
 }
 
-fn create(args: &TokenCreateArgs) -> Result<()> {
+/// Err is what was refused before it was begun or cannot be reported as a result;
+/// Ok(Some) what went wrong and was printed as one. The same of the others.
+fn create(args: &TokenCreateArgs) -> Result<Option<Failure>> {
     let context = Context::new()?;
+    let methods = methods::allowed(&context, &[])?;
     let src = target::source(&context, &args.src)?;
-    let rest = src.size.and_then(|size| size.checked_sub(args.src_offset));
-    let length = args
-        .length
-        .or(rest)
-        .filter(|length| *length > 0)
-        .ok_or_else(|| {
-            Failure::failed(
-                libc::EINVAL,
-                format!(
-                    "{}: has no bytes there; change --src-offset or --length",
-                    src.name()
-                ),
-            )
-        })?;
+    let length = length(args, &src)?;
     // Made first: a token that cannot be kept would only use the array's memory.
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&args.output)
-        .map_err(|error| cannot(&args.output, &error, "name a file that does not exist"))?;
-    let made = fill(&context, &mut file, &src, length, args);
-    if made.is_err() {
-        let _ = fs::remove_file(&args.output);
-    }
-    made?;
-    print(&format!(
-        "a token for {length} bytes of {} is in {}\n",
-        src.name(),
-        args.output.display()
-    ))
-}
-
-fn fill(
-    context: &Context,
-    file: &mut File,
-    src: &Target,
-    length: u64,
-    args: &TokenCreateArgs,
-) -> Result<()> {
+    let file = Fresh::make(&args.output)?;
     let token = context.token_create()?;
     let request = Request {
         op: XCOPY_OP_TOKEN_CREATE,
@@ -81,196 +55,260 @@ fn fill(
         dst: token,
         src_offset: args.src_offset,
         length,
+        methods,
         token_lifetime_s: args.lifetime.unwrap_or(0),
         ..Request::default()
     };
-    perform(context, &request, &args.src, length, src)?;
-    let secret = context.token_export(token)?;
-    file.write_all(&secret)
-        .and_then(|()| file.sync_all())
-        .map_err(|error| cannot(&args.output, &error, "make room and create the token again"))
+    let made = Job::new(&context, token, &args.src, &src, Deed::Create)?.run(&request, length)?;
+    if made.error.is_none()
+        && let Err(failure) = context
+            .token_export(token)
+            .and_then(|secret| file.keep(&secret))
+    {
+        let forget = releasing(token, src.device, methods);
+        let forgotten = Job::new(&context, token, &args.src, &src, Deed::Release)
+            .and_then(|job| job.run(&forget, 0));
+        if !forgotten.is_ok_and(|tally| tally.error.is_none()) {
+            say("the device keeps the token that was made until it expires");
+        }
+        return Err(failure);
+    }
+    let done = format!(
+        "a token for {length} bytes of {} is in {}\n",
+        plain(&src.name()),
+        plain(&args.output.to_string_lossy())
+    );
+    show(&context, args.json, &args.src, made, &done)
 }
 
-fn write(args: &TokenWriteArgs) -> Result<()> {
+/// Bytes that the token is to stand for.
+fn length(args: &TokenCreateArgs, src: &Target) -> Result<u64> {
+    let refused = |what: &str| {
+        let text = format!("{}: {what}", src.name());
+        Err(Failure::failed(libc::EINVAL, text))
+    };
+    match (args.length, src.size) {
+        (Some(length), _) => Ok(length),
+        (None, None) => refused("its size is not known; give --length"),
+        (None, Some(size)) => match size.checked_sub(args.src_offset) {
+            Some(rest) if rest > 0 => Ok(rest),
+            _ => refused("has no bytes there; give less --src-offset"),
+        },
+    }
+}
+
+fn write(args: &TokenWriteArgs) -> Result<Option<Failure>> {
     let context = Context::new()?;
-    let token = context.token_import(&read(&args.file)?)?;
-    let info = context.token_info(token)?;
+    let methods = methods::allowed(&context, &[])?;
+    let (_, token, info) = import(&context, &args.file)?;
+    check_method(&context, &args.file, &info, methods)?;
     let bytes = info.bytes;
-    let length = args.length.unwrap_or(bytes);
-    if length > bytes {
+    let rest = bytes.checked_sub(args.src_offset).filter(|rest| *rest > 0);
+    let length = match (rest, args.length) {
+        (Some(rest), None) => Some(rest),
+        (Some(rest), Some(length)) => (length <= rest).then_some(length),
+        (None, _) => None,
+    };
+    let Some(length) = length else {
         return Err(Failure::failed(
             libc::EINVAL,
             format!(
-                "{}: stands for {bytes} bytes; give less --length",
+                "{}: stands for {bytes} bytes; give less --src-offset or --length",
                 args.file.display()
             ),
         ));
-    }
+    };
     let dst = target::unclaimed(&context, &args.dst)?;
     let request = Request {
         op: XCOPY_OP_TOKEN_WRITE,
+        flags: if args.durable { XCOPY_REQ_DURABLE } else { 0 },
         src: token,
         dst: dst.device,
+        src_offset: args.src_offset,
         dst_offset: args.dst_offset,
         length,
+        methods,
         ..Request::default()
     };
-    perform(&context, &request, &args.dst, length, &dst).map_err(|failure| match failure {
-        Failure::Failed { errno, message } if errno == libc::ESTALE => {
-            Failure::failed(errno, message + &refused(&info))
-        }
-        failure => failure,
-    })?;
-    print(&format!("wrote {length} bytes to {}\n", dst.name()))
+    let written = Job::new(&context, token, &args.dst, &dst, Deed::Write)?.run(&request, length)?;
+    if written.cache_unverified() {
+        say(&format!(
+            "warning: {}: pages in the cache may be stale; drop them before reading it",
+            dst.name()
+        ));
+    }
+    let done = format!("wrote {length} bytes to {}\n", plain(&dst.name()));
+    show(&context, args.json, &args.dst, written, &done)
+}
+
+fn release(args: &TokenReleaseArgs) -> Result<Option<Failure>> {
+    let context = Context::new()?;
+    let methods = methods::allowed(&context, &[])?;
+    let (stored, token, info) = import(&context, &args.file)?;
+    check_method(&context, &args.file, &info, methods)?;
+    let device = target::source(&context, &args.device)?;
+    let request = releasing(token, device.device, methods);
+    let job = Job::new(&context, token, &args.device, &device, Deed::Release)?;
+    let mut released = job.run(&request, 0)?;
+    if released.error.is_none()
+        && let Err(failure) = stored.remove()
+    {
+        released.fail(&failure);
+    }
+    let done = format!(
+        "the token is released; {} is removed\n",
+        plain(&args.file.to_string_lossy())
+    );
+    show(&context, args.json, &args.device, released, &done)
+}
+
+fn releasing(token: u32, device: u32, methods: u32) -> Request {
+    Request {
+        op: XCOPY_OP_TOKEN_RELEASE,
+        src: token,
+        dst: device,
+        methods,
+        ..Request::default()
+    }
 }
 
 fn info(args: &TokenInfoArgs) -> Result<()> {
     let context = Context::new()?;
-    let token = context.token_import(&read(&args.file)?)?;
-    let info = context.token_info(token)?;
+    let (_, _, info) = import(&context, &args.file)?;
+    if args.json {
+        return print_json(&words::described(&context, &info));
+    }
     let lifetime = match info.lifetime_s {
         0 => "not known".to_owned(),
         seconds => format!("{seconds} s without use"),
     };
-    let age = match age(&info) {
+    let age = match words::age(&info) {
         None => "not known".to_owned(),
         Some(seconds) => format!("{seconds} s"),
     };
+    let method = words::method(&context, &info);
     print(&format!(
         "bytes: {}\norigin: {}, from byte {}\nmethod: {}\nplugin: {}\ntype: {:#x}\nshows: {}\n\
          age: {age}\nlifetime: {lifetime}\n",
         info.bytes,
-        field(&info.origin),
+        plain(&field(&info.origin)),
         info.origin_offset,
-        context.method_name(info.method),
-        field(&info.plugin),
+        plain(method.as_deref().unwrap_or("none that is served here")),
+        plain(&field(&info.plugin)),
         info.token_type,
-        shows(info.shows),
+        words::shows(info.shows),
     ))
 }
 
-/// Seconds since the token was made, if the clocks agree.
-fn age(info: &xcopy_token_info) -> Option<u64> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
-    (info.created_s != 0)
-        .then(|| now.checked_sub(info.created_s))
-        .flatten()
+/// The token of a file, with its handle and what it is.
+fn import(context: &Context, path: &Path) -> Result<(Stored, u32, xcopy_token_info)> {
+    let stored = Stored::read(path)?;
+    let token = context
+        .token_import(&stored.secret)
+        .map_err(|failure| target::prefixed(path, failure, "make a new one"))?;
+    let info = context.token_info(token)?;
+    Ok((stored, token, info))
 }
 
-fn shows(what: u32) -> &'static str {
-    match what {
-        XCOPY_TOKEN_SHOWS_SOURCE => "the source as it is when the token is written",
-        XCOPY_TOKEN_SHOWS_PAST => "the source as it was when the token was made",
-        XCOPY_TOKEN_SHOWS_PAST_UNCHANGED => {
-            "the source as it was when the token was made; of no use once it changes"
-        }
-        XCOPY_TOKEN_SHOWS_ZEROES => "zeroes",
-        _ => "not known: leave the source alone until the token was written",
-    }
-}
-
-/// What an operator may conclude from an array that refuses a token.
-fn refused(info: &xcopy_token_info) -> String {
-    match (age(info), u64::from(info.lifetime_s)) {
-        (Some(age), lives) if lives != 0 && age > lives => {
-            format!("; it was made {age} s ago and lives {lives} s without use: make a new one")
-        }
-        _ => "; make a new one".to_owned(),
-    }
-}
-
-/// Runs one request on a queue of its own; anything but success is a failure.
-fn perform(
+/// Refuses a token whose method the user does not allow.
+fn check_method(
     context: &Context,
-    request: &Request,
     path: &Path,
-    length: u64,
-    device: &Target,
+    info: &xcopy_token_info,
+    allowed: u32,
 ) -> Result<()> {
-    let mut queue = context.queue(0, 0)?;
-    let interrupts = Interrupts::watch()?;
-    let bar = Bar::new("token", length, false);
-    let ended = transfer::run(&mut queue, request, &interrupts, &bar, 0)
-        .map_err(|failure| target::prefixed(path, failure, ""))?;
-    drop(bar);
-    let finished = match ended {
-        Ended::Finished(finished) => finished,
-        Ended::Abandoned(_) => {
-            return Err(Failure::failed(
-                libc::ECANCELED,
-                format!("{}: left; the device may still work on it", path.display()),
-            ));
-        }
+    let bit = 1u32.checked_shl(info.method.into()).unwrap_or(0);
+    let Some(method) = words::method(context, info).filter(|_| allowed != 0 && allowed & bit == 0)
+    else {
+        return Ok(());
     };
-    match finished.completion.res {
-        0 => Ok(()),
-        res if res == -libc::ENOTSUP => Err(Failure::failed(
-            libc::ENOTSUP,
-            format!(
-                "{}: no method can use tokens here: {}",
-                path.display(),
-                why_none(device.kind, finished.completion.reason)
-            ),
-        )),
-        res => Err(Failure::failed(
-            res.saturating_neg(),
-            format!(
-                "{}: {}; {} bytes are done",
-                path.display(),
-                report::explain(&finished.completion, &finished.report, "see xcopy plugins"),
-                finished.completion.bytes_done
-            ),
-        )),
-    }
-}
-
-fn why_none(kind: u32, reason: u16) -> String {
-    match (kind, reason) {
-        (XCOPY_KIND_FILE, _) => {
-            "it is a file, and tokens are made by the array behind a SCSI disk; \
-                                 name the disk or a partition of it"
-                .to_owned()
-        }
-        (_, XCOPY_REASON_NO_PLUGIN) => "no loaded plugin makes tokens for this kind of device; \
-                                        xcopy plugins lists what is loaded"
-            .to_owned(),
-        (_, reason) => format!(
-            "{}; xcopy plugins lists what is loaded",
-            crate::library::reason(reason)
-        ),
-    }
-}
-
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
-    let next = "name a file that xcopy token create has made";
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-        .map_err(|error| cannot(path, &error, next))?;
-    let metadata = file
-        .metadata()
-        .map_err(|error| cannot(path, &error, next))?;
-    if !metadata.is_file() || metadata.len() > MAX_FILE || metadata.len() == 0 {
-        return Err(Failure::failed(
-            libc::EINVAL,
-            format!("{}: no token; {next}", path.display()),
-        ));
-    }
-    if metadata.mode() & 0o077 != 0 {
-        say(&format!(
-            "warning: {}: others may read this token and with it the data; chmod 600 it",
+    let variable = methods::VARIABLE;
+    Err(Failure::failed(
+        libc::ENOTSUP,
+        format!(
+            "{}: a token of {method}, which {variable} leaves out; add it there",
             path.display()
-        ));
-    }
-    // All of the room at once: growing would leave copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(metadata.len() as usize + 1));
-    file.take(metadata.len())
-        .read_to_end(&mut bytes)
-        .map_err(|error| cannot(path, &error, next))?;
-    Ok(bytes)
+        ),
+    ))
 }
 
-fn cannot(path: &Path, error: &std::io::Error, next: &str) -> Failure {
-    Failure::io(path.display(), error, next)
+/// A request about a token that may be given.
+struct Job<'a> {
+    context: &'a Context,
+    info: xcopy_token_info,
+    path: &'a Path,
+    device: &'a Target,
+    deed: Deed,
+}
+
+impl<'a> Job<'a> {
+    /// `device`, opened as `path`, is the end that is no token.
+    fn new(
+        context: &'a Context,
+        token: u32,
+        path: &'a Path,
+        device: &'a Target,
+        deed: Deed,
+    ) -> Result<Self> {
+        let info = context.token_info(token)?;
+        Ok(Job {
+            context,
+            info,
+            path,
+            device,
+            deed,
+        })
+    }
+
+    /// Runs the request on a queue of its own.
+    fn run(&self, request: &Request, length: u64) -> Result<Tally> {
+        let started = Instant::now();
+        let mut queue = self.context.queue(0, 0)?;
+        let interrupts = Interrupts::watch()?;
+        let bar = Bar::new("token", length, false);
+        let ended = transfer::run(&mut queue, request, &interrupts, &bar, 0)
+            .map_err(|failure| target::prefixed(self.path, failure, ""))?;
+        drop(bar);
+        let Ended::Finished(finished) = ended else {
+            let text = format!(
+                "{}: left; the device may still work on it",
+                self.path.display()
+            );
+            return Err(Failure::failed(libc::ECANCELED, text));
+        };
+        let mut tally = Tally::default();
+        tally.add(&finished);
+        tally.elapsed = started.elapsed();
+        if finished.completion.res != 0 {
+            let message = self
+                .deed
+                .failed(self.context, self.device, &self.info, &finished);
+            tally.fail_with(message, &finished.completion);
+        }
+        Ok(tally)
+    }
+}
+
+/// Prints how it ended, `done` if well.
+fn show(
+    context: &Context,
+    json: bool,
+    path: &Path,
+    tally: Tally,
+    done: &str,
+) -> Result<Option<Failure>> {
+    let failure = tally.error.as_ref().map(|error| {
+        Failure::failed(
+            error.errno,
+            format!("{}: {}", path.display(), error.message),
+        )
+    });
+    let shown = if json {
+        tally.json(context).and_then(|report| print_json(&report))
+    } else if failure.is_none() {
+        print(done)
+    } else {
+        Ok(())
+    };
+    Ok(failure.or(shown.err()))
 }

@@ -1,9 +1,9 @@
-//! `xcopy probe`, `info`, `plugins` and `token`.
+//! `xcopy probe`, `info` and `plugins`.
 
 mod common;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use common::*;
@@ -198,77 +198,6 @@ fn plugins_speak_of_a_file_by_the_name_that_the_user_gave() {
         told(&output)
     );
     drop(dir);
-}
-
-#[test]
-fn tokens_that_nobody_can_make_leave_no_file() {
-    let (dir, src, _) = with_source(4096);
-    let file = dir.path().join("token");
-    let output = xcopy()
-        .args(["token", "create"])
-        .arg(&src)
-        .arg("-o")
-        .arg(&file)
-        .output()
-        .unwrap();
-    expect(&output, 1);
-    assert!(err(&output).starts_with("xcopy: "), "{}", told(&output));
-    assert!(!file.exists());
-    fs::write(&file, b"precious").unwrap();
-    let output = xcopy()
-        .args(["token", "create"])
-        .arg(&src)
-        .arg("-o")
-        .arg(&file)
-        .output()
-        .unwrap();
-    expect(&output, 1);
-    assert_eq!(fs::read(&file).unwrap(), b"precious");
-}
-
-#[test]
-fn what_is_no_token_is_refused_and_not_printed() {
-    let (dir, _, dst) = with_source(0);
-    let file = dir.path().join("token");
-    fs::write(&file, b"SECRET-SECRET-SECRET").unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-    fs::write(&dst, b"old").unwrap();
-    let info = xcopy().args(["token", "info"]).arg(&file).output().unwrap();
-    let write = xcopy()
-        .args(["token", "write"])
-        .arg(&file)
-        .arg(&dst)
-        .output()
-        .unwrap();
-    for output in [info, write] {
-        expect(&output, 1);
-        assert!(!told(&output).contains("SECRET"), "{}", told(&output));
-        assert!(err(&output).contains("chmod 600"), "{}", told(&output));
-    }
-    assert_eq!(fs::read(&dst).unwrap(), b"old");
-}
-
-#[test]
-fn a_token_makes_the_round_through_a_private_file() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("token");
-    let run = |args: &[&str]| xcopy().arg("token").args(args).arg(&file).output().unwrap();
-    let output = run(&["create", "--length", "1M", "null:64M", "-o"]);
-    expect(&output, 0);
-    assert_eq!(
-        fs::metadata(&file).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
-    let output = run(&["info"]);
-    expect(&output, 0);
-    assert!(out(&output).contains("bytes: 1048576"), "{}", told(&output));
-    let output = xcopy()
-        .args(["token", "write"])
-        .arg(&file)
-        .arg("null:64M")
-        .output()
-        .unwrap();
-    expect(&output, 0);
 }
 
 #[test]

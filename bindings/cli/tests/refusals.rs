@@ -39,6 +39,8 @@ fn wrong_usage_is_2_and_says_so_on_standard_error() {
         &["token"],
         &["token", "create", src],
         &["token", "create", "--lifetime", "0", src, "-o", dst],
+        &["token", "write", "--src-offset", "-1", src, dst],
+        &["token", "release", src],
     ];
     for args in wrong {
         let output = xcopy().current_dir(&dir).args(*args).output().unwrap();
