@@ -392,6 +392,10 @@ impl Queue {
             let range = unsafe { *ranges };
             return self.send_host_many(index, chosen, step, range);
         }
+        if let Some(extra) = &mut slot.extra {
+            // Should the plugin fail, its place is no longer what was seen of it.
+            extra.sparse = None;
+        }
         if method.flags & XCOPY_METHOD_BYPASSES_CACHE != 0 {
             slot.goes_past_cache(step.start.position, step.start.position + step.bytes);
         }

@@ -36,8 +36,19 @@ fn pool_buffer(context: &Context, bytes: u64) -> Result<(Buffer, usize), Answer>
 
 /// Whether to look for holes. A file in memory looks at each of its pages for one,
 /// to the end of the file and for every command anew: only if there is any.
-fn looks_for_holes(src: RawFd, keep_holes: bool) -> bool {
-    keep_holes && (is_well_known(src) || has_holes(src))
+/// Or if that is little beside the copy.
+fn looks_for_holes(copy: &RingCopy, keep_holes: bool) -> bool {
+    let rest = || file_size(copy.src).saturating_sub(copy.src_offset);
+    keep_holes && (is_well_known(copy.src) || has_holes(copy.src) || rest() / 2 <= copy.length)
+}
+
+/// Bytes of a file; 0 where that cannot be told.
+fn file_size(fd: RawFd) -> u64 {
+    // SAFETY: an all-zero stat is valid, and fstat only writes to it.
+    let mut stat: libc::stat64 = unsafe { std::mem::zeroed() };
+    // SAFETY: as above; a bad fd is an error, and leaves it so.
+    unsafe { libc::fstat64(fd, &raw mut stat) };
+    u64::try_from(stat.st_size).unwrap_or(0)
 }
 
 /// Carries out a command of many ranges; `ends` are source, destination and its kind.
@@ -103,7 +114,7 @@ pub(super) fn copy_on_pool(
         return Answer::default();
     }
     let is_looked = matches!(verdict, Some(Verdict::Sparse | Verdict::Dense));
-    let keep_holes = is_looked || looks_for_holes(copy.src, job.keep_holes);
+    let keep_holes = is_looked || looks_for_holes(copy, job.keep_holes);
     let (mut buffer, size) = match pool_buffer(context, copy.length) {
         Ok(taken) => taken,
         Err(answer) => return answer,

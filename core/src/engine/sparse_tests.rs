@@ -176,16 +176,28 @@ fn a_hole_of_any_length_is_one_step() {
 #[test]
 fn unwritten_blocks_are_holes() {
     const SIZE: u64 = 48 << 20;
-    let make = |file: &File| {
+    let preallocated = |file: &File, bytes: u64| {
         // SAFETY: takes numbers only.
-        match unsafe { libc::fallocate64(file.as_raw_fd(), 0, 0, SIZE as i64) } {
-            0 => {}
-            _ => return Err(std::io::Error::last_os_error()),
+        match unsafe { libc::fallocate64(file.as_raw_fd(), 0, 0, bytes as i64) } {
+            0 => Ok(bytes),
+            _ => Err(std::io::Error::last_os_error()),
         }
+    };
+    let make = |file: &File| {
+        preallocated(file, SIZE)?;
         file.write_all_at(&[7; 1 << 20], 20 << 20)?;
         file.sync_all()?;
         Ok(SIZE)
     };
+    for place in [in_memory(), &std::env::temp_dir()] {
+        let Some(mut small) = setup(place, |file| preallocated(file, 300_000)) else {
+            continue;
+        };
+        let done = small.copy();
+        assert_eq!((done.res, done.bytes_done), (0, 300_000));
+        assert_eq!(done.bytes_offloaded, 300_000);
+        small.end();
+    }
     for place in [in_memory(), &std::env::temp_dir()] {
         for flags in [0, XCOPY_REQ_DURABLE] {
             let Some(mut setup) = setup(place, make) else {

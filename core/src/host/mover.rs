@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Commands by which both ways are tried in turn.
 const TRIALS: u32 = 4;
+/// Commands by which the worse way is tried once more.
+const LATER: [u32; 2] = [8, 64];
 /// Commands after which they are tried again.
 const AGAIN: u32 = 256;
 
@@ -51,10 +53,11 @@ impl Mover {
         // Measured beside all that else runs: what is close goes by the kernel,
         // which touches each byte once.
         let by_kernel = written == 0 || moved - moved / 16 < written;
-        // Where there is little between them the first trials may have erred.
+        // Where there is little between them the first trials may have erred: they
+        // were of commands that were still small.
         let (less, more) = (written.min(moved), written.max(moved));
         let is_close = more < less.saturating_add(less / 2);
-        by_kernel ^ (turn.is_power_of_two() && is_close)
+        by_kernel ^ (LATER.contains(&turn) && is_close)
     }
 
     fn learn(&self, by_kernel: bool, bytes: u64, ns: u64) {
