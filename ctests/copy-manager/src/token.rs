@@ -1,4 +1,4 @@
-//! ROD tokens: their bytes (SPC-4 6.4.6, SBC-3 5.26), their life.
+//! ROD tokens: their bytes (SPC-4 6.4.6, SBC-4 4.28), their life.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::unit::Unit;
 
 /// Bytes of a ROD token.
 pub const TOKEN_BYTES: usize = 512;
-/// ROD TYPE of the block device zero ROD token (SBC-3 4.28.4).
+/// ROD TYPE of the block device zero ROD token (SBC-4 4.28.4).
 pub const BLOCK_ZERO: u32 = 0xFFFF_0001;
 /// ROD TOKEN LENGTH of all of them.
 const LENGTH_FIELD: u16 = 0x01F8;

@@ -1,6 +1,6 @@
 //! SCSI copy offload by tokens: POPULATE TOKEN makes a token for blocks of one
 //! logical unit, WRITE USING TOKEN writes what it stands for to another one, and
-//! the data stays in the array (SPC-4 5.17.6, SBC-3 4.27; "ODX" elsewhere).
+//! the data stays in the array (SPC-4 5.17.6, SBC-4 4.28; "ODX" elsewhere).
 //!
 //! Method `odx` copies that way, and tokens are operations of their own: one
 //! process, or host, can name the data and another one write it.

@@ -266,7 +266,7 @@ fn transfer_count_units() {
 
 #[test]
 fn third_party_copy_page() {
-    // SPC-4 7.8.17, SBC-3 6.6.6: ROD limits; commands 83h {00,10,11}, 84h {03,07};
+    // SPC-4 7.8.17, SBC-4 6.6.9: ROD limits; commands 83h {00,10,11}, 84h {03,07};
     // parameter limits; descriptors; CSCD FFFFh; an unknown descriptor; one of
     // length 0; general limits.
     let page = hex("00 8F 0080

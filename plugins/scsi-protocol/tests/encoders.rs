@@ -58,7 +58,7 @@ fn ordinary_commands() {
 
 #[test]
 fn third_party_commands() {
-    // SPC-4 6.3, 6.4, 6.5, 6.20 to 6.27; SBC-3 5.7, 5.39, 5.19.
+    // SPC-4 6.3, 6.4, 6.5, 6.20 to 6.27; SBC-4 5.12, 5.59, 5.25.
     assert_eq!(
         *cdb::extended_copy_lid1(0x5c),
         *hex("83 00 00000000 00000000 0000005C 00 00")

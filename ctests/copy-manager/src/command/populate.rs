@@ -1,4 +1,4 @@
-//! POPULATE TOKEN (SBC-3 5.12).
+//! POPULATE TOKEN (SBC-4 5.12).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Block device range descriptors (SBC-3 5.12.3), as POPULATE TOKEN and WRITE
+//! Block device range descriptors (SBC-4 5.12.3), as POPULATE TOKEN and WRITE
 //! USING TOKEN have them.
 
 use crate::bytes::{u16_at, u32_at, u64_at};
@@ -32,7 +32,7 @@ pub(super) fn parse(
     if promised > header + most {
         return Err(match style {
             Style::Ctl => length_error(),
-            // TOO MANY SEGMENT DESCRIPTORS (SBC-3 5.12.2).
+            // TOO MANY SEGMENT DESCRIPTORS (SBC-4 5.12.2).
             _ => Sense::illegal(0x26, 0x08).into(),
         });
     }

@@ -1,4 +1,4 @@
-//! The Third-party Copy VPD page, 8Fh (SPC-4 7.8.17, SBC-3 6.6.6).
+//! The Third-party Copy VPD page, 8Fh (SPC-4 7.8.17, SBC-4 6.6.9).
 
 use crate::bytes::put;
 use crate::kind::{Kind, THIRD_PARTY_COPY_IN, THIRD_PARTY_COPY_OUT};

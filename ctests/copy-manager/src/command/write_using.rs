@@ -1,4 +1,4 @@
-//! WRITE USING TOKEN (SBC-3 5.46).
+//! WRITE USING TOKEN (SBC-4 5.59).
 
 use super::ranges;
 use crate::bytes::{u8_at, u32_at, u64_at};

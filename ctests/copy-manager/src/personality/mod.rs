@@ -59,7 +59,7 @@ pub enum TokenMoment {
     OnCreation,
 }
 
-/// ROD tokens: limits (SBC-3 6.6.6) and ways.
+/// ROD tokens: limits (SBC-4 6.6.9) and ways.
 #[derive(Clone, Debug)]
 pub struct TokenRules {
     /// MAXIMUM RANGE DESCRIPTORS.

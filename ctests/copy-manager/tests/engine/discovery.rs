@@ -67,7 +67,7 @@ fn identification() {
     assert_eq!(usize::from(data[3]), data.len() - 4);
 }
 
-/// SPC-4 7.8.17 and SBC-3 6.6.6, with the values of CTL's source.
+/// SPC-4 7.8.17 and SBC-4 6.6.9, with the values of CTL's source.
 #[test]
 fn third_party_page_of_ctl() {
     let rig = Rig::new(Personality::ctl());

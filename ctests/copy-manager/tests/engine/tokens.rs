@@ -1,5 +1,5 @@
 //! POPULATE TOKEN, RECEIVE ROD TOKEN INFORMATION, WRITE USING TOKEN, REPORT ALL
-//! ROD TOKENS (SBC-3 5.12, 5.46; SPC-4 6.28, 6.30).
+//! ROD TOKENS (SBC-4 5.12, 5.59; SPC-4 6.28, 6.30).
 
 use copy_manager::fault::TokenFate;
 use copy_manager::{CopyManager, DiskOptions, Personality};
@@ -11,7 +11,7 @@ pub const POPULATE: &str = "83 10 00000000 01020304 00000020 00 00";
 pub const INFORMATION: &str = "84 07 01020304 00000000 00000400 00 00";
 pub const WRITE: &str = "83 11 00000000 01020304 00000228 00 00";
 
-/// Parameter data of POPULATE TOKEN (SBC-3 table 60).
+/// Parameter data of POPULATE TOKEN (SBC-4 table 72).
 pub fn populate(flags: u8, timeout: u32, rod_type: u32, ranges: &[(u64, u32)]) -> Vec<u8> {
     let bytes = ranges.len() as u16 * 16;
     let mut out = (14 + bytes).to_be_bytes().to_vec();
@@ -28,7 +28,7 @@ pub fn populate(flags: u8, timeout: u32, rod_type: u32, ranges: &[(u64, u32)]) -
     out
 }
 
-/// Parameter data of WRITE USING TOKEN (SBC-3 table 119).
+/// Parameter data of WRITE USING TOKEN (SBC-4 table 159).
 pub fn write(flags: u8, offset: u64, token: &[u8], ranges: &[(u64, u32)]) -> Vec<u8> {
     let bytes = ranges.len() as u16 * 16;
     let mut out = (534 + bytes).to_be_bytes().to_vec();

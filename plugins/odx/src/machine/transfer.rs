@@ -295,7 +295,7 @@ pub fn write(
     Transferred { done, fault: None }
 }
 
-/// OFFSET INTO ROD counts blocks of the destination (SBC-3 5.49.2); copy
+/// OFFSET INTO ROD counts blocks of the destination (SBC-4 5.59.2); copy
 /// managers are known that take those of the source. Where the two differ no
 /// offset but 0 is safe.
 fn offset_into(token: &Token, offset: u64, block: u32) -> Result<u64, Fault> {
@@ -338,7 +338,7 @@ pub fn zero(dst: &Site<'_>, terms: Terms<'_>, at: u64, length: u64) -> Transferr
     Transferred { done, fault: None }
 }
 
-/// A range of no blocks writes nothing and is no error (SBC-3 5.49.2).
+/// A range of no blocks writes nothing and is no error (SBC-4 5.12.3).
 const NO_BLOCKS: BlockRange = BlockRange { lba: 0, blocks: 0 };
 
 /// Lets the device forget a token.

@@ -1,6 +1,6 @@
 //! What goes over the wire for tokens beside what the protocol crate has: ROD
-//! tokens (SPC-4 6.4.6), parameter lists (SBC-3 5.15, 5.49) and the answer of
-//! RECEIVE ROD TOKEN INFORMATION. All fields are big endian. Decoders take any
+//! tokens (SPC-4 6.4.6), parameter lists (SBC-4 5.12, 5.59) and the answer of
+//! RECEIVE ROD TOKEN INFORMATION (5.25). All fields are big endian. Decoders take any
 //! bytes: what is cut off is None, never a panic.
 
 mod information;

@@ -32,7 +32,7 @@ fn put_ranges(list: &mut [u8], header: usize, ranges: &[BlockRange]) {
     put(list, 0, &length.to_be_bytes());
 }
 
-/// Of POPULATE TOKEN (SBC-3 5.15.2). `rod_type` None leaves the type to the
+/// Of POPULATE TOKEN (SBC-4 5.12.2). `rod_type` None leaves the type to the
 /// device; `inactivity_s` 0 is its default. At most [`RANGES_MAX`] ranges go in.
 pub fn populate_parameters(
     ranges: &[BlockRange],
@@ -52,7 +52,7 @@ pub fn populate_parameters(
     list
 }
 
-/// Of WRITE USING TOKEN (SBC-3 5.49.2). `offset` is OFFSET INTO ROD, in blocks.
+/// Of WRITE USING TOKEN (SBC-4 5.59.2). `offset` is OFFSET INTO ROD, in blocks.
 /// `delete` lets the device forget the token afterwards. Wiped when dropped, as
 /// the token is in it.
 pub fn write_parameters(

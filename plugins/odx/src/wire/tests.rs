@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 use xcopy_scsi_protocol::wire::status::CopyState;
 
-/// SBC-3 5.15.2, table 47: two ranges, IMMED, access upon reference, 30 s.
+/// SBC-4 5.12.2, table 72: two ranges, IMMED, access upon reference, 30 s.
 #[test]
 fn populate_token_s_parameter_list() {
     let ranges = [
@@ -32,7 +32,7 @@ fn populate_token_s_parameter_list() {
     assert_eq!((list.len(), list[2], &list[8..12]), (32, 0, &[0; 4][..]));
 }
 
-/// SBC-3 5.49.2, table 129.
+/// SBC-4 5.59.2, table 159.
 #[test]
 fn write_using_token_s_parameter_list() {
     let mut secret = [0xa5; TOKEN_BYTES];
@@ -60,7 +60,7 @@ fn write_using_token_s_parameter_list() {
     assert_eq!(write_parameters(&token, &[range], 0, true, false)[2], 0x01);
 }
 
-/// SBC-3 4.35.3: FFFF0001h, length 01F8h, and zeroes.
+/// SBC-4 4.28.4, table 31: FFFF0001h, length 01F8h, and zeroes.
 #[test]
 fn the_token_for_zeroes() {
     let token = Token::zeroes();
@@ -70,7 +70,7 @@ fn the_token_for_zeroes() {
     assert_eq!((token.represents(), token.block_length()), (None, None));
 }
 
-/// SPC-4 6.4.6.2, table 110, with SBC-3 4.35.4.2 for bytes 96 to 127.
+/// SPC-4 6.4.6.2, table 110, with SBC-4 6.7 for bytes 96 to 127.
 #[test]
 fn a_token_s_fields() {
     let mut bytes = [0; TOKEN_BYTES];

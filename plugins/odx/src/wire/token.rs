@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 /// Bytes of a token of a block device (SPC-4 6.4.6.2).
 pub const TOKEN_BYTES: usize = 512;
-/// ROD TYPE of the token that stands for zeroes (SBC-3 4.35.3).
+/// ROD TYPE of the token that stands for zeroes (SBC-4 4.28.4).
 pub const ROD_TYPE_BLOCK_ZERO: u32 = 0xffff_0001;
 /// ROD TOKEN LENGTH: the bytes behind itself.
 const LENGTH: u16 = 0x01f8;
@@ -46,7 +46,7 @@ impl Token {
         (high == 0 && low != 0 && low != u64::MAX).then_some(low)
     }
 
-    /// Logical block length of the device it was made on (SBC-3 4.35.4.2: READ
+    /// Logical block length of the device it was made on (SBC-4 4.28.5: READ
     /// CAPACITY's data without the address); None if it is not stated.
     pub fn block_length(&self) -> Option<u32> {
         u32_at(&self.0, 96).filter(|length| *length != 0)

@@ -215,12 +215,12 @@ pub fn extended_copy_lid4(length: u32) -> Cdb {
     copy_out(EXTENDED_COPY_LID4, 0, 0, length)
 }
 
-/// POPULATE TOKEN (SBC-3 5.7): the list identifier is in bytes 6 to 9.
+/// POPULATE TOKEN (SBC-4 5.12): the list identifier is in bytes 6 to 9.
 pub fn populate_token(list_id: u32, length: u32) -> Cdb {
     copy_out(POPULATE_TOKEN, 0, list_id, length)
 }
 
-/// WRITE USING TOKEN (SBC-3 5.39): the list identifier is in bytes 6 to 9.
+/// WRITE USING TOKEN (SBC-4 5.59): the list identifier is in bytes 6 to 9.
 pub fn write_using_token(list_id: u32, length: u32) -> Cdb {
     copy_out(WRITE_USING_TOKEN, 0, list_id, length)
 }
@@ -274,7 +274,7 @@ pub fn receive_copy_status_lid4(list_id: u32, allocation: u32) -> Cdb {
     copy_in_lid4(RECEIVE_COPY_STATUS_LID4, list_id, allocation)
 }
 
-/// RECEIVE ROD TOKEN INFORMATION (SBC-3 5.19, SPC-4 6.26).
+/// RECEIVE ROD TOKEN INFORMATION (SBC-4 5.25, SPC-4 6.26).
 pub fn receive_rod_token_information(list_id: u32, allocation: u32) -> Cdb {
     copy_in_lid4(RECEIVE_ROD_TOKEN_INFORMATION, list_id, allocation)
 }

@@ -4,7 +4,7 @@
 use super::bytes::{be16, be32, be64};
 use super::inquiry::page_content;
 
-/// ROD limits, for tokens (SBC-3 6.6.6.3, type 0000h).
+/// ROD limits, for tokens (SBC-4 6.6.9.3, type 0000h).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RodLimits {
     /// Ranges of one command at most; 0 is not stated.
