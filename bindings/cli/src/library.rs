@@ -148,6 +148,12 @@ pub struct Context {
     raw: *mut xcopy::xcopy_context,
 }
 
+/// Of an empty token.
+pub fn empty_token_info() -> xcopy_token_info {
+    // SAFETY: numbers and characters only: zero is valid for every field.
+    unsafe { std::mem::zeroed() }
+}
+
 /// A static plugin's entry.
 type Init = unsafe extern "C" fn(*const xcopy_host) -> *const xcopy_plugin;
 
@@ -346,8 +352,7 @@ impl Context {
 
     /// What a token is.
     pub fn token_info(&self, token: u32) -> Result<xcopy_token_info> {
-        // SAFETY: numbers and characters only: zero is valid for every field.
-        let mut info: xcopy_token_info = unsafe { std::mem::zeroed() };
+        let mut info = empty_token_info();
         // SAFETY: the context is live, info is writable for its size.
         checked(unsafe {
             xcopy::xcopy_token_info(self.raw, token, &mut info, size_of_val(&info))

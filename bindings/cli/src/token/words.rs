@@ -130,17 +130,17 @@ fn why_none(
                 is loaded"
             .to_owned();
     }
-    let said = plugin_s_words(context, device).unwrap_or_default();
+    let said = plugin_s_words(context, device, completion.reason).unwrap_or_default();
     let lists = "xcopy plugins lists what is loaded";
     format!("{}{said}; {lists}", reason(completion.reason))
 }
 
-/// What the plugin for tokens says of a device by itself.
-fn plugin_s_words(context: &Context, device: &Target) -> Option<String> {
+/// What the plugin for tokens says of a device by itself, for the same reason.
+fn plugin_s_words(context: &Context, device: &Target, why: u16) -> Option<String> {
     let verdicts = context.pair(device.device, device.device).ok()?;
     let odx = verdicts
         .iter()
-        .find(|verdict| verdict.method == XCOPY_METHOD_ODX && verdict.usable == 0)?;
+        .find(|verdict| verdict.method == XCOPY_METHOD_ODX && verdict.reason == why)?;
     let words = field(&odx.text);
     (!words.is_empty() && words != reason(odx.reason)).then(|| format!("; {words}"))
 }
@@ -199,5 +199,38 @@ pub fn described(context: &Context, info: &xcopy_token_info) -> json::Token {
         },
         created: (info.created_s != 0).then_some(info.created_s),
         lifetime: (info.lifetime_s != 0).then_some(info.lifetime_s),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::library::empty_token_info;
+
+    fn made(created_s: u64, lifetime_s: u32) -> xcopy_token_info {
+        xcopy_token_info {
+            created_s,
+            lifetime_s,
+            ..empty_token_info()
+        }
+    }
+
+    #[test]
+    fn the_next_step_is_one_that_the_subcommand_has() {
+        for deed in [Deed::Create, Deed::Write, Deed::Release] {
+            for errno in 0..200 {
+                let next = deed.next(errno, &made(0, 0));
+                assert!(!next.is_empty() && !next.contains("--"), "{next}");
+                assert!(deed == Deed::Write || !next.contains("DST"), "{next}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_that_outlived_itself_says_so() {
+        let next = |info| Deed::Write.next(libc::ESTALE, &info);
+        assert!(next(made(1, 30)).contains("lives 30 s without use"));
+        assert_eq!(next(made(1, 0)), "make a new token");
+        assert_eq!(next(made(u64::MAX, 30)), "make a new token");
     }
 }
