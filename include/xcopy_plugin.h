@@ -177,7 +177,10 @@ extern "C" {
  */
 #define XCOPY_CMD_TOKEN_WRITE 7
 
-/* Release the token `token` on `dst`. */
+/*
+ * Release the token `token` on `dst`: a device that it was made of, perhaps as part
+ * of one that failed.
+ */
 #define XCOPY_CMD_TOKEN_RELEASE 8
 
 /* AFFINE: open the device that `arg`, an xcopy_open_args, describes. */

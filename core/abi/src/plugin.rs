@@ -84,7 +84,8 @@ pub const XCOPY_CMD_TOKEN_CREATE: u16 = 6;
 /// Write `ranges[0]` of the token `token` to `dst`; src_offset counts bytes into
 /// this token.
 pub const XCOPY_CMD_TOKEN_WRITE: u16 = 7;
-/// Release the token `token` on `dst`.
+/// Release the token `token` on `dst`: a device that it was made of, perhaps as part
+/// of one that failed.
 pub const XCOPY_CMD_TOKEN_RELEASE: u16 = 8;
 /// AFFINE: open the device that `arg`, an xcopy_open_args, describes.
 pub const XCOPY_CMD_OPEN: u16 = 9;

@@ -28,9 +28,11 @@ pub const XCOPY_OP_FLUSH: u16 = 3;
 /// both handles, that nobody else caches or writes them.
 pub const XCOPY_OP_PREPARE: u16 = 4;
 /// Fill the empty token `dst` with a representation of a range of `src`. Whether
-/// it shows what is written to the source later, xcopy_token_info.shows says.
+/// it shows what is written to the source later, xcopy_token_info.shows says. One
+/// that fails leaves `dst` empty: what the device made for it is released.
 pub const XCOPY_OP_TOKEN_CREATE: u16 = 5;
-/// Write from the token `src` (`src_offset` counts bytes into the token) to `dst`.
+/// Write from the token `src` (`src_offset` counts bytes into the token) to `dst`, by
+/// the plugin and the method that made the token: others are refused.
 pub const XCOPY_OP_TOKEN_WRITE: u16 = 6;
 /// Tell `dst`, the device that made the token `src`, that it may forget it.
 pub const XCOPY_OP_TOKEN_RELEASE: u16 = 7;
@@ -142,7 +144,7 @@ pub const XCOPY_REASON_BOUNDS: u16 = 20;
 pub const XCOPY_REASON_RESERVED: u16 = 21;
 /// The device has no resources for the operation now, or the host no memory.
 pub const XCOPY_REASON_RESOURCES: u16 = 22;
-/// A token is unknown, expired, revoked or damaged.
+/// A token is unknown, expired, revoked, damaged or another plugin's.
 pub const XCOPY_REASON_TOKEN: u16 = 23;
 /// A feature has to be switched on first and was not allowed to be.
 pub const XCOPY_REASON_FEATURE_OFF: u16 = 24;
@@ -697,7 +699,8 @@ pub struct xcopy_token_info {
     pub lifetime_s: u32,
     /// Its type (SPC-4 ROD TYPE), or 0.
     pub token_type: u32,
-    /// Method that made it.
+    /// Method that made it, by its number in this process; XCOPY_METHOD_NONE if
+    /// no loaded plugin has a method of its name.
     pub method: u16,
     /// 0.
     pub reserved: u16,

@@ -4,7 +4,6 @@ use super::{call_shielded, context_of, give, null, xcopy_context};
 use crate::engine::tokens::{self, Token};
 use crate::error::Error;
 use core::ffi::{c_int, c_void};
-use std::sync::atomic::Ordering;
 use xcopy_abi::xcopy_token_info;
 
 /// Makes an empty token. XCOPY_OP_TOKEN_CREATE fills it, after which
@@ -41,12 +40,12 @@ pub unsafe extern "C" fn xcopy_token_free(context: *mut xcopy_context, token: u3
         // SAFETY: the caller's pointer; see above.
         let context = unsafe { context_of(context) }?;
         let found = context.token(token)?;
-        if found.users.load(Ordering::Acquire) != 0 {
+        let Some(_alone) = found.take() else {
             return Err(Error::new(
                 libc::EBUSY,
                 "a request in flight uses the token",
             ));
-        }
+        };
         context.tokens.remove(token);
         Ok(0)
     })
@@ -68,9 +67,10 @@ pub unsafe extern "C" fn xcopy_token_info(
 ) -> c_int {
     call_shielded(|| {
         // SAFETY: the caller's pointer; see above.
-        let found = unsafe { context_of(context) }?.token(token)?;
+        let context = unsafe { context_of(context) }?;
+        let told = tokens::info(&*context.token(token)?, &context.registry);
         // SAFETY: NULL or `size` writable bytes, by the contract above.
-        unsafe { give(info, size, &tokens::info(&found), "info") }?;
+        unsafe { give(info, size, &told, "info") }?;
         Ok(0)
     })
 }

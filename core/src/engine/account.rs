@@ -180,7 +180,8 @@ impl Queue {
     /// Gives an abandoned request's place back once nothing of it can write.
     pub(super) fn end_quarantine(&mut self, index: u32) {
         let slot = &self.slots[index as usize];
-        if slot.stage == Stage::Abandoned && slot.in_flight == 0 && !slot.chore {
+        let over = slot.stage == Stage::Abandoned && slot.in_flight == 0 && !slot.chore;
+        if over && !self.unmake(index) {
             self.abandoned -= 1;
             self.vacate(index);
         }

@@ -116,7 +116,6 @@ impl Queue {
             self.earliest = self.earliest.min(slot.deadline);
         }
         if let Some(token) = token {
-            token.users.fetch_add(1, Ordering::AcqRel);
             slot.extra().token = Some(token);
         }
         let scanning = scan.is_some();
@@ -226,27 +225,31 @@ impl Queue {
         &self,
         request: &xcopy_request,
         total: u64,
-    ) -> Result<Option<Arc<super::tokens::Token>>> {
+    ) -> Result<Option<super::tokens::TokenUse>> {
         let token = match request.op {
             XCOPY_OP_TOKEN_CREATE => self.context.token(request.dst)?,
             XCOPY_OP_TOKEN_WRITE | XCOPY_OP_TOKEN_RELEASE => self.context.token(request.src)?,
             _ => return Ok(None),
         };
+        let fills = request.op == XCOPY_OP_TOKEN_CREATE;
+        // Taken first and looked at then: another thread's request may be the next.
+        let taken = if fills { token.take() } else { token.share() };
         let content = token.content();
-        let filled = content.filled;
-        if request.op == XCOPY_OP_TOKEN_CREATE {
-            if filled || token.users.load(Ordering::Acquire) != 0 {
+        let taken = match taken {
+            Some(taken) if content.filled != fills => taken,
+            _ if fills => {
                 return Err(Error::new(
                     libc::EBUSY,
                     "the token is filled or in use: make a new one",
                 ));
             }
-        } else if !filled {
-            return Err(Error::new(
-                libc::EINVAL,
-                "the token is empty: TOKEN_CREATE fills it",
-            ));
-        }
+            _ => {
+                return Err(Error::new(
+                    libc::EINVAL,
+                    "the token is empty: TOKEN_CREATE fills it",
+                ));
+            }
+        };
         if request.op == XCOPY_OP_TOKEN_WRITE {
             let end = request.src_offset.checked_add(total);
             if end.is_none_or(|end| end > content.bytes) {
@@ -257,7 +260,7 @@ impl Queue {
             }
         }
         drop(content);
-        Ok(Some(token))
+        Ok(Some(taken))
     }
 }
 

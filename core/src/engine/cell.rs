@@ -30,6 +30,8 @@ pub enum Purpose {
     BridgeRead,
     /// The host writes a piece from a buffer.
     BridgeWrite,
+    /// Lets a device forget a part of a token that did not come about.
+    Unmake,
     /// Makes a request durable.
     Flush,
     /// Opens a device on this queue.

@@ -61,6 +61,7 @@ impl Queue {
         }
         let slot = &mut self.slots[index as usize];
         if slot.stage == Stage::Abandoned {
+            self.keep_late_token(cell_index, &errand, &answer);
             self.buffers[cell_index as usize] = None;
             self.release_method(&errand, errand.purpose == Purpose::BridgeRead);
             add(&self.shared.stats.late_answers, 1);
@@ -69,6 +70,8 @@ impl Queue {
         let bytes = self.command_bytes(cell_index);
         match errand.purpose {
             Purpose::Flush => self.on_flushed(index, &answer),
+            // It is tried once: what it left lives no longer than its time.
+            Purpose::Unmake => {}
             Purpose::BridgeRead if answer.status == 0 && answer.bytes == bytes => {
                 let op = self.slots[index as usize].op;
                 let (id, offloads) = self.method_of(index, &errand, op);

@@ -162,8 +162,15 @@ impl Queue {
         };
         slot.extra().failures.push(failure);
         add(&self.shared.stats.fallbacks, 1);
+        let of_token = matches!(
+            slot.op,
+            XCOPY_OP_TOKEN_CREATE | XCOPY_OP_TOKEN_WRITE | XCOPY_OP_TOKEN_RELEASE
+        );
         let until = match reason {
             XCOPY_REASON_PLUGIN_FAULT => u64::MAX,
+            // About one token or what was asked of it: others have nothing to do with
+            // that. What the device does not know at all is about all of them.
+            reason if of_token && reason != XCOPY_REASON_NOT_SUPPORTED => 0,
             // About this range, not about the pair.
             XCOPY_REASON_MISALIGNED | XCOPY_REASON_TOKEN => 0,
             _ => coarse_ns().saturating_add(self.context.retry_after_ns()),

@@ -75,6 +75,8 @@ mod straight;
 mod submit;
 mod table;
 pub mod tokens;
+#[cfg(test)]
+mod tokens_tests;
 mod twins;
 mod unfit;
 mod wait;

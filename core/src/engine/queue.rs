@@ -7,8 +7,9 @@ use super::plugin_queue::PluginQueue;
 use super::ring::IndexRing;
 use super::shared::{QueueShared, SlotFace, add};
 use super::slot::Slot;
+use super::tokens::LeftBehind;
 use crate::error::{Error, Result};
-use crate::host::HostRing;
+use crate::host::{Buffer, HostRing};
 use crate::queue::Bell;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -203,6 +204,7 @@ impl Queue {
             // The pool and the plugins hold references of their own to `shared`;
             // buffers and arguments that a command may still write to must not be
             // freed.
+            self.leave_tokens();
             std::mem::forget(std::mem::take(&mut self.buffers));
             std::mem::forget(std::mem::take(&mut self.affine));
             for pair in &mut self.pairs {
@@ -228,6 +230,21 @@ impl Queue {
                 self.context.release_if_idle(&device);
             }
         }
+    }
+
+    /// The tokens of commands in flight stay with them; their handles are free.
+    fn leave_tokens(&mut self) {
+        let mut left = LeftBehind::default();
+        let in_flight = self.slots.iter_mut().filter(|slot| slot.in_flight > 0);
+        for extra in in_flight.filter_map(|slot| slot.extra.as_mut()) {
+            left.tokens
+                .extend(extra.token.take().map(|t| t.token().clone()));
+            left.making.push(std::mem::take(&mut extra.making));
+        }
+        let buffers = self.buffers.iter_mut();
+        let secret = buffers.filter(|b| b.as_ref().is_some_and(Buffer::is_secret));
+        left.buffers.extend(secret.filter_map(Option::take));
+        self.shared.leave(left);
     }
 
     fn chores_ended(&self) -> bool {

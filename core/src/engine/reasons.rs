@@ -27,7 +27,7 @@ static TEXTS: [&CStr; XCOPY_REASON_COUNT as usize] = [
     c"a range is empty or lies beyond the end",
     c"a persistent reservation forbids the write",
     c"the device has no resources for it now, or the host no memory",
-    c"the token is unknown, expired, revoked or damaged",
+    c"the token is unknown, expired, revoked, damaged or another plugin's",
     c"a device feature has to be switched on and was not allowed to be",
     c"the running kernel refuses or lacks the interface",
     c"it is only used by name",

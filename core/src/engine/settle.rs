@@ -83,8 +83,12 @@ impl Queue {
             self.chore(index, Stage::CacheDrop);
             return;
         }
-        if slot.res == 0 && slot.op == XCOPY_OP_TOKEN_CREATE {
-            self.fill_token(index);
+        if slot.op == XCOPY_OP_TOKEN_CREATE {
+            if slot.res == 0 {
+                self.fill_token(index);
+            } else if self.unmake(index) {
+                return;
+            }
         }
         let slot = &mut self.slots[index as usize];
         let writes = matches!(
@@ -206,9 +210,6 @@ impl Queue {
     /// Releases the token, counts and memory of a request that was answered.
     pub(super) fn vacate(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
-        if let Some(token) = slot.extra.as_ref().and_then(|e| e.token.as_ref()) {
-            token.users.fetch_sub(1, Ordering::AcqRel);
-        }
         slot.set_rest();
         let at = slot.pair;
         let pair = &self.pairs[at as usize];

@@ -9,6 +9,7 @@ pub use super::face::{PairCount, SlotFace};
 use super::ring::IndexRing;
 use super::route::Route;
 use super::straight::{ENDED, Straight};
+use super::tokens::LeftBehind;
 use crate::error::Result;
 use crate::queue::{Lane, Ringer};
 use std::collections::VecDeque;
@@ -102,6 +103,9 @@ pub struct QueueShared {
     pub draining: AtomicBool,
     /// Counters.
     pub stats: Stats,
+    /// The queue is no more, and `left` may hold something.
+    is_left: AtomicBool,
+    left: Mutex<LeftBehind>,
 }
 
 // SAFETY: `cmd`, `range` and the answer of a cell are written by one side at a
@@ -134,6 +138,24 @@ impl QueueShared {
             pairs: Mutex::default(),
             draining: AtomicBool::new(false),
             stats: Stats::default(),
+            is_left: AtomicBool::new(false),
+            left: Mutex::default(),
+        }
+    }
+
+    /// Takes over what commands in flight still use, until they ended.
+    pub fn leave(&self, left: LeftBehind) {
+        *self.left.lock().unwrap_or_else(|e| e.into_inner()) = left;
+        self.is_left.store(true, Ordering::SeqCst);
+        self.forget_left();
+    }
+
+    #[cold]
+    fn forget_left(&self) {
+        let flying = (0..self.cells.len()).any(|at| self.is_flying(at as u32));
+        if !flying {
+            let mut left = self.left.lock().unwrap_or_else(|e| e.into_inner());
+            drop(std::mem::take(&mut *left));
         }
     }
 
@@ -179,6 +201,9 @@ impl QueueShared {
     pub fn deliver(&self, indices: &[u32]) {
         if self.lane.push_many(indices) {
             self.ringer.ring();
+        }
+        if self.is_left.load(Ordering::SeqCst) {
+            self.forget_left();
         }
     }
 

@@ -94,9 +94,9 @@ pub struct Extra {
     /// First piece that failed for good.
     pub failed: Option<(u64, xcopy_range)>,
     /// The token of a TOKEN_ operation.
-    pub token: Option<Arc<super::tokens::Token>>,
-    /// Pieces of a token that is being made.
-    pub pieces: Vec<super::tokens::Piece>,
+    pub token: Option<super::tokens::TokenUse>,
+    /// The token that is being made.
+    pub making: super::tokens::Making,
     /// Where its files have holes.
     pub sparse: Option<Arc<super::sparse::Sparse>>,
     /// Next piece of a token to write or release.

@@ -1,8 +1,11 @@
 //! Tokens: bearer secrets that name data, held by the core and wiped on free.
 
 use crate::error::{Error, Result};
-use std::sync::Mutex;
+use crate::host::Buffer;
+pub use crate::host::wipe;
+use crate::plugin::{Registry, is_name};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use xcopy_abi::*;
 
 /// Handle kind of tokens.
@@ -30,15 +33,6 @@ impl Drop for Secret {
     }
 }
 
-/// Overwrites `bytes` in a way that the compiler must keep.
-pub fn wipe(bytes: &mut [u8]) {
-    for byte in bytes {
-        // SAFETY: a valid, exclusive reference to one byte.
-        unsafe { std::ptr::write_volatile(byte, 0) };
-    }
-    std::sync::atomic::compiler_fence(Ordering::SeqCst);
-}
-
 /// One token of a device: a part of what the whole represents.
 pub struct Piece {
     /// First byte, counted in the token.
@@ -49,6 +43,28 @@ pub struct Piece {
     pub secret: Secret,
 }
 
+/// What made a token, and alone knows what to do with it. By names: numbers of
+/// methods are given anew in every process.
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
+pub struct Maker {
+    /// The plugin.
+    pub plugin: String,
+    /// Its method.
+    pub method: String,
+}
+
+/// What commands still use whose queue was destroyed by force. It is wiped when the
+/// last of them ended.
+#[derive(Default)]
+pub struct LeftBehind {
+    /// Tokens that are written or released.
+    pub tokens: Vec<Arc<Token>>,
+    /// Tokens that are made, or unmade.
+    pub making: Vec<Making>,
+    /// Where new ones go to.
+    pub buffers: Vec<Buffer>,
+}
+
 /// What is in a token once it was filled.
 #[derive(Default)]
 pub struct Content {
@@ -56,10 +72,8 @@ pub struct Content {
     pub pieces: Vec<Piece>,
     /// Bytes that all pieces represent.
     pub bytes: u64,
-    /// Method that made it.
-    pub method: u16,
-    /// Plugin that made it.
-    pub plugin: String,
+    /// What made it.
+    pub maker: Maker,
     /// Where it was made, in words.
     pub origin: String,
     /// First byte on the device that it was made of.
@@ -74,12 +88,38 @@ pub struct Content {
     pub filled: bool,
 }
 
+/// A token that is being made, before any of it can be used.
+#[derive(Default)]
+pub struct Making {
+    /// Those that the device made, in no order.
+    pub pieces: Vec<Piece>,
+    /// Index of the plugin queue, and the method, that make them: one for all.
+    pub by: Option<(u32, u16)>,
+    /// The shortest life of a piece, in seconds; 0 is unknown.
+    pub lifetime_s: u32,
+    /// Type of the pieces.
+    pub token_type: u32,
+    /// Nothing comes of it.
+    pub is_given_up: bool,
+    /// Pieces that the device was told to forget, from the first on.
+    pub unmade: usize,
+}
+
+impl Content {
+    /// The piece that holds the token's byte `at`.
+    pub fn piece_at(&self, at: u64) -> Option<&Piece> {
+        let next = self.pieces.partition_point(|piece| piece.position <= at);
+        let piece = self.pieces.get(next.checked_sub(1)?)?;
+        (at - piece.position < piece.length).then_some(piece)
+    }
+}
+
 /// A token.
 pub struct Token {
     /// Its handle.
     pub handle: u32,
-    /// Requests that use it now.
-    pub users: AtomicU32,
+    /// Requests that use it now, or `ALONE`.
+    users: AtomicU32,
     /// What is in it.
     pub content: Mutex<Content>,
 }
@@ -94,23 +134,68 @@ impl Token {
         }
     }
 
+    /// Takes it for a request that only reads it, unless another one fills it.
+    pub fn share(self: &Arc<Self>) -> Option<TokenUse> {
+        let more = |users: u32| (users < ALONE - 1).then(|| users + 1);
+        let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
+        self.users.fetch_update(set, fetch, more).ok()?;
+        Some(TokenUse(self.clone()))
+    }
+
+    /// Takes it for the one that fills or frees it, unless anybody uses it.
+    pub fn take(self: &Arc<Self>) -> Option<TokenUse> {
+        let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
+        self.users.compare_exchange(0, ALONE, set, fetch).ok()?;
+        Some(TokenUse(self.clone()))
+    }
+
     /// Locks the content.
     pub fn content(&self) -> std::sync::MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
+/// `Token::users` while one request fills it.
+const ALONE: u32 = u32::MAX;
+
+/// A request's use of a token, given back when dropped.
+pub struct TokenUse(Arc<Token>);
+
+impl TokenUse {
+    /// The token, to be kept beyond the use.
+    pub fn token(&self) -> &Arc<Token> {
+        &self.0
+    }
+}
+
+impl std::ops::Deref for TokenUse {
+    type Target = Token;
+
+    fn deref(&self) -> &Token {
+        &self.0
+    }
+}
+
+impl Drop for TokenUse {
+    fn drop(&mut self) {
+        let less = |users| Some(if users == ALONE { 0 } else { users - 1 });
+        // Never refused: `less` always answers.
+        let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.0.users.fetch_update(set, fetch, less);
+    }
+}
+
 /* Serialised, little endian: magic (8 bytes), version (4), total length (4),
- * checksum (8), method (4), lifetime (4), type (4), number of pieces (4), bytes
- * represented (8), when made (8), offset on the origin (8), plugin's name (32,
- * with its NUL), origin (128, with its NUL), then for each piece its position (8),
- * length (8), the token's size (4) and the token. The checksum finds damage, not
- * malice: there is no key. */
+ * checksum (8), 0 (4), lifetime (4), type (4), number of pieces (4), bytes
+ * represented (8), when made (8), offset on the origin (8), names of the plugin
+ * and of its method (32 each, with their NUL), origin (128, with its NUL), then
+ * for each piece its position (8), length (8), the token's size (4) and the token.
+ * The checksum finds damage, not malice: there is no key. */
 const MAGIC: &[u8; 8] = b"XCPYTOKN";
-const VERSION: u32 = 2;
-const HEADER: usize = 224;
+const VERSION: u32 = 3;
+const HEADER: usize = 256;
 const PIECE_HEADER: usize = 20;
-const PLUGIN_NAME: usize = 32;
+const NAME: usize = 32;
 const ORIGIN: usize = 128;
 
 /// What a token of a type shows of a source that changes (SPC-4 4.20.3: ROD
@@ -179,9 +264,10 @@ fn checksum(bytes: &[u8]) -> u64 {
     hash
 }
 
-/// Describes `token`.
-pub fn info(token: &Token) -> xcopy_token_info {
+/// Describes `token` for a process with these plugins.
+pub fn info(token: &Token, plugins: &Registry) -> xcopy_token_info {
     let content = token.content();
+    let method = plugins.method_by_name(&content.maker.method);
     xcopy_token_info {
         bytes: if content.filled { content.bytes } else { 0 },
         export_bytes: if content.filled {
@@ -191,10 +277,10 @@ pub fn info(token: &Token) -> xcopy_token_info {
         },
         lifetime_s: content.lifetime_s,
         token_type: content.token_type,
-        method: content.method,
+        method: method.unwrap_or(XCOPY_METHOD_NONE),
         reserved: 0,
         filled: u32::from(content.filled),
-        plugin: field::<PLUGIN_NAME>(&content.plugin).map(|b| b as core::ffi::c_char),
+        plugin: field::<NAME>(&content.maker.plugin).map(|b| b as core::ffi::c_char),
         created_s: content.created_s,
         origin_offset: content.origin_offset,
         shows: shows(content.token_type),
@@ -225,14 +311,15 @@ pub fn export(token: &Token, out: &mut [u8]) -> Result<std::result::Result<usize
     put(&VERSION.to_le_bytes());
     put(&(needed as u32).to_le_bytes());
     put(&0u64.to_le_bytes());
-    put(&u32::from(content.method).to_le_bytes());
+    put(&0u32.to_le_bytes());
     put(&content.lifetime_s.to_le_bytes());
     put(&content.token_type.to_le_bytes());
     put(&(content.pieces.len() as u32).to_le_bytes());
     put(&content.bytes.to_le_bytes());
     put(&content.created_s.to_le_bytes());
     put(&content.origin_offset.to_le_bytes());
-    put(&field::<PLUGIN_NAME>(&content.plugin));
+    put(&field::<NAME>(&content.maker.plugin));
+    put(&field::<NAME>(&content.maker.method));
     put(&field::<ORIGIN>(&content.origin));
     for piece in &content.pieces {
         put(&piece.position.to_le_bytes());
@@ -280,14 +367,20 @@ pub fn import(bytes: &[u8]) -> Result<Content> {
         return refuse("its checksum is wrong (damaged)");
     }
     let parsed = (|| {
-        let method = u16::try_from(u32_of(take(4))?).ok()?;
+        if u32_of(take(4))? != 0 {
+            return None;
+        }
         let lifetime_s = u32_of(take(4))?;
         let token_type = u32_of(take(4))?;
         let count = u32_of(take(4))?;
         let total = u64_of(take(8))?;
         let created_s = u64_of(take(8))?;
         let origin_offset = u64_of(take(8))?;
-        let plugin = text_of(take(PLUGIN_NAME)?)?;
+        let plugin = text_of(take(NAME)?)?;
+        let method = text_of(take(NAME)?)?;
+        if !is_name(plugin.as_bytes()) || !is_name(method.as_bytes()) {
+            return None;
+        }
         let origin = text_of(take(ORIGIN)?)?;
         let mut pieces = Vec::new();
         let mut position = 0u64;
@@ -311,8 +404,7 @@ pub fn import(bytes: &[u8]) -> Result<Content> {
         Some(Content {
             pieces,
             bytes: total,
-            method,
-            plugin,
+            maker: Maker { plugin, method },
             origin,
             origin_offset,
             created_s,

@@ -166,6 +166,7 @@ impl Buffers {
         Ok(Buffer {
             memory: Some(memory),
             class,
+            secret: 0,
             shared: Arc::clone(&self.shared),
         })
     }
@@ -261,11 +262,35 @@ impl Drop for Shared {
     }
 }
 
-/// A bounce buffer; goes back to its pool when dropped. It keeps what was in it.
+/// A bounce buffer; goes back to its pool when dropped. It keeps what was in it,
+/// unless that is a secret.
 pub struct Buffer {
     memory: Option<Memory>,
     class: usize,
+    /// Bytes from the first on that are overwritten before anybody else gets it.
+    secret: usize,
     shared: Arc<Shared>,
+}
+
+/// Overwrites `bytes` in a way that the compiler must keep.
+pub fn wipe(bytes: &mut [u8]) {
+    for byte in bytes {
+        // SAFETY: a valid, exclusive reference to one byte.
+        unsafe { std::ptr::write_volatile(byte, 0) };
+    }
+    std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+}
+
+impl Buffer {
+    /// Its first `bytes` hold a secret from now on: they are wiped when it is dropped.
+    pub fn keep_secret(&mut self, bytes: usize) {
+        self.secret = bytes;
+    }
+
+    /// Whether it holds a secret.
+    pub fn is_secret(&self) -> bool {
+        self.secret > 0
+    }
 }
 
 impl Deref for Buffer {
@@ -297,6 +322,10 @@ impl DerefMut for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
+        let secret = self.secret.min(self.len());
+        if secret > 0 {
+            wipe(&mut self[..secret]);
+        }
         if let Some(memory) = self.memory.take() {
             let mut state = self.shared.lock();
             state.in_use -= self.shared.unit << self.class;

@@ -15,7 +15,7 @@ mod ring_kernel;
 mod ring_work;
 mod zero;
 
-pub use buffer::{Buffer, Buffers, Short};
+pub use buffer::{Buffer, Buffers, Short, wipe};
 pub use copy::{CopyJob, copy};
 pub use lanes::Lanes;
 pub use mover::Mover;

@@ -14,7 +14,7 @@ const VARIABLE: &str = "XCOPY_PLUGIN_DIR";
 const BELOW: &str = "xcopy/plugins";
 
 /// Whether a plugin or a method may have this name.
-pub(super) fn is_name(name: &[u8]) -> bool {
+pub fn is_name(name: &[u8]) -> bool {
     name.len() <= NAME_MAX
         && name.first().is_some_and(u8::is_ascii_lowercase)
         && name

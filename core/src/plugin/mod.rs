@@ -18,6 +18,6 @@ mod table;
 mod tests;
 mod vet;
 
-pub use find::search_directories;
+pub use find::{is_name, search_directories};
 pub use methods::{FIXED_METHODS, Method, fixed_mask, fixed_name, worth_of};
 pub use registry::{Plugin, Registry};

@@ -65,6 +65,12 @@ impl Plugin {
         &self.methods
     }
 
+    /// The name of one of its methods.
+    pub fn method_name(&self, method: u16) -> Option<&str> {
+        let own = self.methods.iter().find(|own| own.id == method);
+        own.map(|own| own.name.as_str())
+    }
+
     /// Place of a method in its table; 0 of one that is not its own.
     pub fn index_of(&self, method: u16) -> u32 {
         let at = self.methods.iter().position(|own| own.id == method);

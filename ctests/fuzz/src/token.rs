@@ -13,7 +13,7 @@ fn seal(bytes: &mut [u8]) {
     if bytes.len() < 24 {
         return;
     }
-    bytes[..12].copy_from_slice(b"XCPYTOKN\x02\0\0\0");
+    bytes[..12].copy_from_slice(b"XCPYTOKN\x03\0\0\0");
     bytes[12..16].copy_from_slice(&n.to_le_bytes());
     bytes[16..24].fill(0);
     let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
@@ -48,7 +48,7 @@ fn compose(input: &mut Input) -> Vec<u8> {
         pieces.extend_from_slice(secret);
     }
     let mut bytes = vec![0; 24];
-    bytes.extend_from_slice(&u32::from(input.u8()).to_le_bytes());
+    bytes.extend_from_slice(&u32::from(input.one_in(16)).to_le_bytes());
     bytes.extend_from_slice(&input.u32().to_le_bytes());
     bytes.extend_from_slice(&input.u32().to_le_bytes());
     let said = if input.one_in(8) {
@@ -65,11 +65,18 @@ fn compose(input: &mut Input) -> Vec<u8> {
     bytes.extend_from_slice(&total.to_le_bytes());
     bytes.extend_from_slice(&input.number().to_le_bytes());
     bytes.extend_from_slice(&input.number().to_le_bytes());
-    let mut name = [0u8; 32];
-    let n = input.below(33);
-    let given = input.bytes(n);
-    name[..given.len()].copy_from_slice(given);
-    bytes.extend_from_slice(&name);
+    for known in [&b"null"[..], b"null_copy"] {
+        let mut name = [0u8; 32];
+        let given = match input.one_in(4) {
+            true => {
+                let n = input.below(33);
+                input.bytes(n)
+            }
+            false => known,
+        };
+        name[..given.len()].copy_from_slice(given);
+        bytes.extend_from_slice(&name);
+    }
     let mut origin = [0u8; 128];
     let n = input.below(129);
     let given = input.bytes(n);

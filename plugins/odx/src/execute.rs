@@ -52,6 +52,7 @@ pub fn execute(host: &Host, command: &mut Command<'_, Device>) -> Outcome {
                 rod_type: (token_type != 0).then_some(token_type),
                 inactivity_s: lifetime_s,
             };
+            has_type(host, src, wanted)?;
             lives_long_enough(host, src, wanted)?;
             create(src, offset, length, token, wanted, terms)
         }
@@ -141,6 +142,33 @@ fn is_final(fault: &machine::Fault) -> bool {
         }
         _ => false,
     }
+}
+
+/// A type that the device states not to make is refused; one that states none is
+/// asked.
+fn has_type(host: &Host, src: &Device, wanted: Wanted) -> Result<(), Failure> {
+    let Some(rod_type) = wanted.rod_type else {
+        return Ok(());
+    };
+    let page = src.lun()?.third_party();
+    let types = page.map(|page| page.rod_types).unwrap_or_default();
+    let made = |code: u32| types.iter().any(|t| t.code == code && t.token_out);
+    if types.is_empty() || made(rod_type) {
+        return Ok(());
+    }
+    let known: Vec<_> = types.iter().filter(|t| t.token_out).collect();
+    let known: Vec<_> = known.iter().map(|t| format!("{:08X}h", t.code)).collect();
+    let text = format!(
+        "{} makes no tokens of type {rod_type:08X}h (VPD page 8Fh: {})",
+        src.name(),
+        known.join(", ")
+    );
+    host.log(Level::Warning, &text);
+    Err(Failure::new(errno::EINVAL)
+        .reason(XCOPY_REASON_NOT_SUPPORTED)
+        .because(text)
+        .fatal()
+        .untouched())
 }
 
 /// A life that the device does not give is refused, not cut.

@@ -5,7 +5,7 @@ use std::io;
 use xcopy_plugin_sdk::abi::*;
 use xcopy_plugin_sdk::{Failure, errno};
 use xcopy_scsi_protocol::judge::{judge, judge_error};
-use xcopy_scsi_protocol::{Action, Purpose};
+use xcopy_scsi_protocol::{Action, Judgement, Purpose};
 
 /// What a command was about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,11 +21,8 @@ pub enum About {
 pub fn failure(fault: &Fault, about: About, done: u64, on_source: bool) -> Failure {
     let failure = match &fault.why {
         Why::Refused(refusal) => match judge(&refusal.0, Purpose::Copy) {
-            Some(judgement) => match (about, judgement.action) {
-                // No other method knows the token.
-                (About::Token, Action::RecreateToken) => judgement.but(Action::Fatal).failure(),
-                _ => judgement.failure(),
-            },
+            Some(judgement) if about == About::Token => of_token(judgement),
+            Some(judgement) => judgement.failure(),
             None => own(
                 errno::EREMOTEIO,
                 XCOPY_REASON_FAILED,
@@ -96,6 +93,21 @@ pub fn failure(fault: &Fault, about: About, done: u64, on_source: bool) -> Failu
         true => failure.on_read(),
         false => failure.on_write(),
     }
+}
+
+/// No other method knows the token. That the device lacks the command says something
+/// of the next token too; all else is about this one and what was asked of it.
+fn of_token(judgement: Judgement) -> Failure {
+    let lacks_command = matches!(judgement.code, Some((_, 0x20, _)));
+    let reason = match judgement.reason {
+        XCOPY_REASON_NOT_SUPPORTED if !lacks_command => XCOPY_REASON_FAILED,
+        reason => reason,
+    };
+    let judgement = match judgement.action {
+        Action::RecreateToken => judgement.but(Action::Fatal),
+        _ => judgement,
+    };
+    judgement.failure().reason(reason)
 }
 
 fn own(errno: i32, reason: u16, text: &str) -> Failure {

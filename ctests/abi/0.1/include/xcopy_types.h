@@ -61,11 +61,15 @@ struct xcopy_plugin;
 
 /*
  * Fill the empty token `dst` with a representation of a range of `src`. Whether
- * it shows what is written to the source later, xcopy_token_info.shows says.
+ * it shows what is written to the source later, xcopy_token_info.shows says. One
+ * that fails leaves `dst` empty: what the device made for it is released.
  */
 #define XCOPY_OP_TOKEN_CREATE 5
 
-/* Write from the token `src` (`src_offset` counts bytes into the token) to `dst`. */
+/*
+ * Write from the token `src` (`src_offset` counts bytes into the token) to `dst`, by
+ * the plugin and the method that made the token: others are refused.
+ */
 #define XCOPY_OP_TOKEN_WRITE 6
 
 /* Tell `dst`, the device that made the token `src`, that it may forget it. */
@@ -233,7 +237,7 @@ struct xcopy_plugin;
 /* The device has no resources for the operation now, or the host no memory. */
 #define XCOPY_REASON_RESOURCES 22
 
-/* A token is unknown, expired, revoked or damaged. */
+/* A token is unknown, expired, revoked, damaged or another plugin's. */
 #define XCOPY_REASON_TOKEN 23
 
 /* A feature has to be switched on first and was not allowed to be. */
@@ -854,7 +858,10 @@ struct xcopy_token_info {
     uint32_t lifetime_s;
     /* Its type (SPC-4 ROD TYPE), or 0. */
     uint32_t token_type;
-    /* Method that made it. */
+    /*
+     * Method that made it, by its number in this process; XCOPY_METHOD_NONE if
+     * no loaded plugin has a method of its name.
+     */
     uint16_t method;
     /* 0. */
     uint16_t reserved;

@@ -143,6 +143,12 @@ fn check_contract(script: &Script, command: &xcopy_cmd) {
     if command.op == XCOPY_CMD_FLUSH {
         return;
     }
+    if command.op == XCOPY_CMD_TOKEN_RELEASE {
+        if command.dst.is_null() || command.token.is_null() || command.nranges != 0 {
+            wrong("a release without a device or a token, or with ranges");
+        }
+        return;
+    }
     let ranges = ranges_of(command);
     if ranges.is_empty() || ranges.iter().any(|range| range.length == 0) {
         return wrong("an empty range");

@@ -234,7 +234,7 @@ pub fn copy(src: &Site<'_>, dst: &Site<'_>, terms: Terms<'_>, pieces: &[Piece]) 
     Transferred { done, fault: None }
 }
 
-/// Makes one token for all of a range.
+/// Makes one token for all of a range: anew, if the device forgot what came of it.
 pub fn create(
     src: &Site<'_>,
     terms: Terms<'_>,
@@ -243,7 +243,13 @@ pub fn create(
     wanted: Wanted,
 ) -> Result<Token, Fault> {
     let range = blocks(src.port.block_bytes(), at, length)?;
-    let (token, covers) = populate(src, terms, &[range], wanted)?;
+    let mut again = 0;
+    let (token, covers) = loop {
+        match populate(src, terms, &[range], wanted) {
+            Err(fault) if fault.asks_for_another() && again < TOKENS_MAX => again += 1,
+            made => break made?,
+        }
+    };
     if covers < length {
         let _ = release(src, terms, &token);
         return Err(Fault::untouched(Why::Short));
