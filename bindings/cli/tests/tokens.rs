@@ -311,6 +311,15 @@ fn a_disk_without_tokens_says_why() {
         "{words}"
     );
     assert!(!file.exists());
+    let (_dir, file) = a_token();
+    let name = file.to_str().unwrap();
+    for deed in ["write", "release"] {
+        let output = token(&[deed, name, &disk.0]);
+        expect(&output, 1);
+        let words = err(&output);
+        assert!(words.contains("name a device of plugin null"), "{words}");
+    }
+    assert!(file.exists());
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl Deed {
         let Finished { completion, report } = finished;
         let errno = completion.res.saturating_neg();
         if errno == libc::ENOTSUP && completion.reason != XCOPY_REASON_RESERVED {
-            let why = why_none(context, device, completion, report);
+            let why = why_none(context, device, info, finished);
             return format!("no method can use tokens here: {why}");
         }
         let said = report::what(completion, report, &self.ends());
@@ -103,9 +103,10 @@ impl Deed {
 fn why_none(
     context: &Context,
     device: &Target,
-    completion: &xcopy_completion,
-    report: &xcopy_report,
+    info: &xcopy_token_info,
+    finished: &Finished,
 ) -> String {
+    let Finished { completion, report } = finished;
     let left_out: Vec<String> = report
         .fallbacks
         .iter()
@@ -129,6 +130,11 @@ fn why_none(
         return "no loaded plugin makes tokens for this kind of device; xcopy plugins lists what \
                 is loaded"
             .to_owned();
+    }
+    if completion.reason == XCOPY_REASON_TOKEN {
+        let maker = field(&info.plugin);
+        let why = reason(completion.reason);
+        return format!("{why}; name a device of plugin {maker}, which made the token");
     }
     let said = plugin_s_words(context, device, completion.reason).unwrap_or_default();
     let lists = "xcopy plugins lists what is loaded";
