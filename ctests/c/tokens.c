@@ -102,6 +102,8 @@ int main(void)
     CHECK_EQ(info.bytes, BYTES);
     CHECK_EQ(info.shows, XCOPY_TOKEN_SHOWS_PAST);
     CHECK(info.lifetime_s > 0 && info.created_s > 0 && strchr(info.origin, ':') != NULL);
+    CHECK(strchr(info.origin, ':')[1] != 0);
+    CHECK_EQ(info.method, XCOPY_METHOD_ODX);
     CHECK_EQ(copy_manager_live_tokens(array), 3);
     size_t used = 0, size = info.export_bytes;
     unsigned char *buffer = malloc(size);
@@ -140,6 +142,34 @@ int main(void)
     CHECK_EQ(c.res, -ESTALE);
     CHECK_EQ(c.reason, XCOPY_REASON_CROSS_DEVICE);
     CHECK(holds(foreign, f, 0, 3, 0, BLOCKS));
+    /* Which says nothing of its own tokens. */
+    uint32_t own = make(&other, 0, 1048576);
+    c = run(&other, XCOPY_OP_TOKEN_WRITE, own, other.device, 0, 2 * 1048576, 1048576);
+    CHECK_EQ(c.res, 0);
+    CHECK(holds(foreign, f, 4096, 3, 0, 2048));
+    c = run(&other, XCOPY_OP_TOKEN_RELEASE, own, other.device, 0, 0, 0);
+    CHECK_EQ(c.res, 0);
+    CHECK_EQ(copy_manager_live_tokens(foreign), 0);
+    CHECK_EQ(xcopy_token_free(other.ctx, own), 0);
+
+    /* One request fills a token; a queue destroyed by force gives it back. */
+    struct xcopy_queue *beside;
+    struct xcopy_request fill;
+    uint32_t empty;
+    REQUIRE(xcopy_token_create(other.ctx, &empty) == 0);
+    REQUIRE(xcopy_queue_create(other.ctx, NULL, &beside) == 0);
+    memset(&fill, 0, sizeof fill);
+    fill.op = XCOPY_OP_TOKEN_CREATE;
+    fill.src = other.device;
+    fill.dst = empty;
+    fill.length = BYTES;
+    copy_manager_service(foreign, 50000);
+    CHECK_EQ(xcopy_submit(beside, &fill, sizeof fill, 1), 1);
+    CHECK_REFUSED(xcopy_submit(other.queue, &fill, sizeof fill, 1), EBUSY);
+    CHECK_REFUSED(xcopy_token_free(other.ctx, empty), EBUSY);
+    CHECK_EQ(xcopy_queue_destroy(beside, XCOPY_DESTROY_FORCE), 0);
+    CHECK_EQ(xcopy_token_free(other.ctx, empty), 0);
+    copy_manager_service(foreign, 0);
 
     /* Released by the one, dead for the other. */
     c = run(&one, XCOPY_OP_TOKEN_RELEASE, token, one.device, 0, 0, 0);

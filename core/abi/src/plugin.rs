@@ -288,7 +288,8 @@ pub struct xcopy_device_props {
     pub read_only: u32,
     /// 0.
     pub reserved: u32,
-    /// If `open` refuses: why, in words; NUL-terminated.
+    /// If `open` refuses: why, in words. Else what people call a native device, or
+    /// nothing: tokens made of it say that they come from there. NUL-terminated.
     pub text: [c_char; 128],
 }
 

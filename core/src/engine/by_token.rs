@@ -430,7 +430,7 @@ impl Queue {
             content.created_s = super::tokens::seconds_now();
             content.origin_offset = origin_offset;
             content.origin = device.map_or(String::new(), |device| {
-                super::tokens::origin_of(&device.name.to_string_lossy())
+                super::tokens::origin_of(&device.known_as())
             });
             content.filled = true;
         }

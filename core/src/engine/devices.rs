@@ -4,9 +4,10 @@
 use crate::device::{Identity, KernelDevice, Storage};
 use crate::error::{Error, Result};
 use crate::plugin::Plugin;
+use std::borrow::Cow;
 use std::ffi::{CString, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use xcopy_abi::*;
 
 /// A plugin's handle of a device. `src`/`dst` of a command.
@@ -72,6 +73,8 @@ pub struct Device {
     pub flags: u32,
     /// What it was opened with.
     pub name: CString,
+    /// What its plugin calls it, of a native one.
+    called: OnceLock<String>,
     /// Where it comes from; taken when it is released.
     origin: Mutex<Option<Arc<Origin>>>,
     /// The kernel's fd, or -1; valid until release.
@@ -126,6 +129,7 @@ impl Device {
             handle,
             flags,
             name,
+            called: OnceLock::new(),
             origin: Mutex::new(Some(Arc::new(origin))),
             fd,
             kind,
@@ -210,6 +214,8 @@ impl Device {
         self.physical_block_size.store(block, Ordering::Relaxed);
         self.size.store(props.size_bytes, Ordering::Release);
         changed();
+        // Told once: a device is adopted as it is opened.
+        let _ = self.called.set(text_of(&props.text));
         if props.identity != 0 {
             *self.identity.lock().unwrap_or_else(|e| e.into_inner()) = Identity {
                 storage: Storage::Native {
@@ -218,6 +224,14 @@ impl Device {
                 },
                 offset: props.identity_offset,
             };
+        }
+    }
+
+    /// What people know it by: what it was opened with, else its plugin's word.
+    pub fn known_as(&self) -> Cow<'_, str> {
+        match (self.name.is_empty(), self.called.get()) {
+            (true, Some(called)) => Cow::Borrowed(called),
+            _ => self.name.to_string_lossy(),
         }
     }
 

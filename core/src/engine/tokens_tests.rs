@@ -44,14 +44,14 @@ fn many_read_a_token_and_one_fills_it() {
 fn a_secret_is_not_in_the_buffer_when_it_is_taken_again() {
     let buffers = Buffers::new(None, None, std::ptr::null_mut(), 0, 1 << 20);
     for secret in [true, false] {
-        let mut buffer = buffers.try_take(4096).ok().expect("memory");
+        let mut buffer = buffers.try_take(4096).expect("memory");
         buffer[..4096].fill(7);
         if secret {
             buffer.keep_secret(4096);
         }
         let place = buffer.as_ptr();
         drop(buffer);
-        let again = buffers.try_take(4096).ok().expect("memory");
+        let again = buffers.try_take(4096).expect("memory");
         assert_eq!(again.as_ptr(), place, "another buffer proves nothing");
         let left = again[..4096].iter().filter(|byte| **byte != 0).count();
         assert_eq!(left, if secret { 0 } else { 4096 });

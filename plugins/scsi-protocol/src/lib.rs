@@ -84,7 +84,9 @@ fn native(desc: &Description<'_>) -> Result<Opened<Unit>, Failure> {
     let lun = unit.lun()?;
     let (block_size, bytes) = (lun.block_size(), lun.bytes());
     let (identity, max_io) = (lun.identity(), lun.max_io() as u64);
+    let name = lun.name().to_owned();
     let mut opened = Opened::new(unit, block_size, bytes);
+    opened.name = name;
     opened.identity = identity;
     opened.max_io_bytes = max_io;
     Ok(opened)

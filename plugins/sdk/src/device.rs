@@ -119,6 +119,9 @@ pub struct Opened<D> {
     pub identity_offset: u64,
     /// It cannot be written.
     pub read_only: bool,
+    /// What people call a native device; empty if nobody does. The core keeps 127
+    /// bytes of it.
+    pub name: String,
 }
 
 impl<D> Opened<D> {
@@ -133,6 +136,7 @@ impl<D> Opened<D> {
             identity: 0,
             identity_offset: 0,
             read_only: false,
+            name: String::new(),
         }
     }
 
@@ -161,6 +165,7 @@ impl<D> Opened<D> {
             identity: self.identity,
             identity_offset: self.identity_offset,
             read_only: self.read_only,
+            name: self.name,
         };
         (self.device, rest)
     }
@@ -175,6 +180,7 @@ impl<D> Opened<D> {
             identity: self.identity,
             identity_offset: self.identity_offset,
             read_only: self.read_only,
+            name: self.name,
         }
     }
 
@@ -186,6 +192,7 @@ impl<D> Opened<D> {
         props.identity = self.identity;
         props.identity_offset = self.identity_offset;
         props.read_only = u32::from(self.read_only);
+        put_text(&mut props.text, &self.name);
     }
 }
 

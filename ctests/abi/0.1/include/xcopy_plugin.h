@@ -424,7 +424,10 @@ struct xcopy_device_props {
     uint32_t read_only;
     /* 0. */
     uint32_t reserved;
-    /* If `open` refuses: why, in words; NUL-terminated. */
+    /*
+     * If `open` refuses: why, in words. Else what people call a native device, or
+     * nothing: tokens made of it say that they come from there. NUL-terminated.
+     */
     char text[128];
 };
 

@@ -206,15 +206,18 @@ fn the_reading_is_repeated_only_where_it_was_not_carried_out() {
     let answers = [ok(), Sense(6, 0x2a, 9), Status(0x28), made(2048, 1)];
     let target = Target::new(&clock, answers);
     make(&target, terms(&clock)).expect("a token");
-    // Lost on the way: asked no second time, the token may be gone.
-    let target = Target::new(&clock, [ok(), Host(3)]);
-    let fault = make(&target, terms(&clock)).expect_err("a fault");
-    assert_eq!(fault.why, Why::StatusLost);
-    let target = Target::new(&clock, [ok(), Error(5)]);
-    assert_eq!(
-        make(&target, terms(&clock)).expect_err("a fault").why,
-        Why::StatusLost
-    );
+    // Lost on the way: asked no second time, the token may be gone. It is made anew,
+    // a number of times.
+    for lost in [|| Host(3), || Error(5)] {
+        let answers = [ok(), lost(), ok(), made(2048, 1)];
+        let target = Target::new(&clock, answers);
+        make(&target, terms(&clock)).expect("a token");
+        assert_eq!(target.actions(), [PT, RRTI, PT, RRTI]);
+        let target = Target::new(&clock, (0..5).flat_map(|_| [ok(), lost()]));
+        let fault = make(&target, terms(&clock)).expect_err("a fault");
+        assert_eq!(fault.why, Why::StatusLost);
+        assert_eq!(target.actions(), [PT, RRTI].repeat(5));
+    }
 }
 
 #[test]
