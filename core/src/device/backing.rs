@@ -11,10 +11,15 @@ use std::os::unix::fs::MetadataExt;
 const LOOP_MAJOR: u32 = 7;
 const LOOP_GET_STATUS64: libc::c_ulong = 0x4c05;
 
-/// A loop device is its backing file, from an offset on: copies between the two
+/// A loop device is what it is made of, from an offset on: copies between the two
 /// overlap. So is a partition of one: the driver answers there too. None for every
-/// other disk, and for one that has no file.
-pub(super) fn behind_loop(fd: RawFd, whole: (u32, u32), offset: u64) -> Option<Identity> {
+/// other disk, and for one that is made of nothing.
+pub(super) fn behind_loop(
+    fd: RawFd,
+    whole: (u32, u32),
+    offset: u64,
+    sys: &Sysfs,
+) -> Option<Identity> {
     // `struct loop_info64` of <linux/loop.h>: 232 bytes, in 64-bit words up to
     // the size limit: device, inode, rdevice, offset.
     let mut info = [0u64; 29];
@@ -26,29 +31,70 @@ pub(super) fn behind_loop(fd: RawFd, whole: (u32, u32), offset: u64) -> Option<I
         return None;
     }
     let [device, inode, backing, start, ..] = info;
-    // A loop over a disk stays a disk of its own.
-    (backing == 0 && inode != 0).then_some(Identity {
+    let start = start.checked_add(offset)?;
+    if backing != 0 {
+        let below = identity_of(&sys.block(number(backing))?, sys);
+        return Some(Identity {
+            offset: below.offset.checked_add(start)?,
+            ..below
+        });
+    }
+    (inode != 0).then_some(Identity {
         storage: Storage::File {
             dev: device,
             ino: inode,
         },
-        offset: start.checked_add(offset)?,
+        offset: start,
     })
 }
 
-/// The loop devices that are made of a file; none for other storage.
-pub(super) fn loops_over(storage: Storage, sys: &Sysfs) -> Vec<BlockNode> {
-    let Storage::File { dev, ino } = storage else {
-        return Vec::new();
+/// Which storage a block device is; one that may not be opened is its own.
+fn identity_of(node: &BlockNode, sys: &Sysfs) -> Identity {
+    let behind = || {
+        let fd = mounts::open_node(node, libc::O_RDONLY).ok()?;
+        behind_loop(fd.as_raw_fd(), node.whole, node.offset, sys)
     };
+    let is_loop = node.whole.0 == LOOP_MAJOR;
+    is_loop.then(behind).flatten().unwrap_or(Identity {
+        storage: Storage::Disk {
+            major: node.whole.0,
+            minor: node.whole.1,
+        },
+        offset: node.offset,
+    })
+}
+
+/// A device number as the kernel writes it in 64 bits (new_encode_dev).
+fn number(dev: u64) -> (u32, u32) {
+    (libc::major(dev), libc::minor(dev))
+}
+
+/// The loop devices that are made of a file, or of some of these bytes of a disk.
+pub(super) fn loops_over(of: Identity, size: u64, sys: &Sysfs) -> Vec<BlockNode> {
+    if !matches!(of.storage, Storage::File { .. } | Storage::Disk { .. }) {
+        return Vec::new();
+    }
     let mut loops = sys.loops();
     loops.retain(|node| match mounts::open_node(node, libc::O_RDONLY) {
-        Ok(fd) => behind_loop(fd.as_raw_fd(), node.whole, 0)
-            .is_some_and(|identity| identity.storage == storage),
+        Ok(fd) => behind_loop(fd.as_raw_fd(), node.whole, 0, sys)
+            .is_some_and(|found| shares(of, size, found, node.size())),
         // Who may not open it goes by the name that everybody may read.
         Err(_) => text(&node.dir.join("loop/backing_file"))
             .and_then(|file| fs::metadata(file).ok())
-            .is_some_and(|found| (found.dev(), found.ino()) == (dev, ino)),
+            .is_some_and(|found| match of.storage {
+                Storage::File { dev, ino } => (found.dev(), found.ino()) == (dev, ino),
+                _ => sys
+                    .block(number(found.rdev()))
+                    .map(|below| (identity_of(&below, sys), below.size()))
+                    .is_some_and(|(below, length)| shares(of, size, below, length)),
+            }),
     });
     loops
+}
+
+/// Whether a device lies on some of these bytes of a disk, or on the file.
+fn shares(of: Identity, size: u64, found: Identity, length: Option<u64>) -> bool {
+    let end = found.offset.saturating_add(length.unwrap_or(u64::MAX));
+    let meets = end > of.offset && found.offset < of.offset.saturating_add(size);
+    found.storage == of.storage && (meets || matches!(of.storage, Storage::File { .. }))
 }

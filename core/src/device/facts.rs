@@ -163,10 +163,12 @@ fn block(fd: RawFd, dev: (u32, u32), node: Option<BlockNode>, name: &str) -> Res
         },
     };
     let identity = match &node {
-        Some(node) => behind_loop(fd, node.whole, node.offset).unwrap_or(Identity {
-            storage: disk(node.whole),
-            offset: node.offset,
-        }),
+        Some(node) => {
+            behind_loop(fd, node.whole, node.offset, &Sysfs::default()).unwrap_or(Identity {
+                storage: disk(node.whole),
+                offset: node.offset,
+            })
+        }
         None => Identity {
             storage: disk(dev),
             offset: 0,

@@ -350,15 +350,16 @@ fn protect(fd: &OwnedFd, flags: u32, found: &Found, name: &str, by_fd: bool) -> 
     Ok(claims)
 }
 
-/// Claims the loop devices that are made of the same file as what is to be written.
+/// Claims the loop devices that are made of what is to be written.
 fn protect_loops(found: &Found, name: &str) -> Result<Vec<Claim>> {
     let itself = found.node.as_ref().map(|node| node.whole);
     let mut claims = Vec::new();
-    for node in backing::loops_over(found.identity.storage, &Sysfs::default()) {
+    let (identity, size) = (found.identity, found.facts.size);
+    for node in backing::loops_over(identity, size, &Sysfs::default()) {
         if Some(node.whole) == itself {
             continue;
         }
-        let named = format!("{name} is the file behind {}", node.name);
+        let named = format!("{name} is what {} is made of", node.name);
         refuse_used(&node, &named)?;
         let exclusive = || mounts::open_node(&node, libc::O_RDONLY | libc::O_EXCL);
         match Claim::take(&node, false, exclusive) {

@@ -95,7 +95,11 @@ impl Queue {
             slot.op,
             XCOPY_OP_COPY | XCOPY_OP_ZERO | XCOPY_OP_TOKEN_WRITE
         );
-        if slot.res == 0 && slot.flags & XCOPY_REQ_DURABLE != 0 && writes {
+        // A device that failed to write may fail again when a cache is written, where
+        // nobody would be told.
+        let checked =
+            slot.flags & XCOPY_REQ_DURABLE != 0 || slot.outcome & XCOPY_CPL_ERR_ON_WRITE != 0;
+        if slot.res == 0 && checked && writes {
             slot.stage = Stage::Durable;
             if !self.make_durable(index) {
                 self.slots[index as usize].stage = Stage::Run;

@@ -158,7 +158,8 @@ impl Fixture {
             src: &self.a,
             before,
             ranges,
-            flushes: false,
+            // What is written after a write error is flushed.
+            flushes: done.flags & XCOPY_CPL_ERR_ON_WRITE != 0,
         };
         let now = self.target.bytes().clone();
         if let Err(text) = expected.check(done, report, &now) {

@@ -285,7 +285,6 @@ fn refusals_leave_the_method() {
         (0x185, XCOPY_REASON_BLOCK_SIZE),
         (0x186, XCOPY_REASON_SLOWER),
         (0x187, XCOPY_REASON_OVERLAP),
-        (0x280, XCOPY_REASON_FAILED),
     ];
     for (status, reason) in table {
         let (bed, src, _) = two(|state| state.faults = [Fault::Status(status, 0)].into());
@@ -298,6 +297,21 @@ fn refusals_leave_the_method() {
         assert_eq!(done.detail & 0xffff, u64::from(status));
         bed.check();
     }
+}
+
+/// The host may well be told that it could write, and learn of the fault only when a
+/// cache is written.
+#[test]
+fn a_write_fault_is_the_end() {
+    let (bed, src, _) = two(|state| state.faults = [Fault::Status(0x280, 0)].into());
+    let done = bed.try_copy(src, src, &[range(0, 2 << 20, 4096)], 0);
+    assert_eq!(
+        (done.res, done.reason),
+        (-libc::EIO, XCOPY_REASON_FAILED),
+        "{done:?}"
+    );
+    assert_ne!(done.flags & XCOPY_CPL_ERR_ON_WRITE, 0, "{done:?}");
+    bed.check();
 }
 
 /// Random limits, ranges and transient faults: every copy ends well, and every

@@ -137,7 +137,7 @@ const TABLE: &[Row] = &[
     row((0x188, 0x188), ENOTSUP, Action::Next, XCOPY_REASON_CROSS_DEVICE),
     row((0x189, 0x189), EBUSY, Action::Retry, XCOPY_REASON_RESOURCES),
     row((0x1b8, 0x1bf), ENOTSUP, Action::Next, XCOPY_REASON_NOT_SUPPORTED).side(Side::Write),
-    row((0x280, 0x280), EIO, Action::Next, XCOPY_REASON_FAILED).side(Side::Write),
+    row((0x280, 0x280), EIO, Action::Fatal, XCOPY_REASON_FAILED).side(Side::Write),
     row((0x281, 0x281), ENODATA, Action::Fatal, XCOPY_REASON_FAILED).side(Side::Read),
     row((0x282, 0x284), EILSEQ, Action::Fatal, XCOPY_REASON_FAILED).side(Side::Read),
     row((0x286, 0x286), EACCES, Action::Fatal, XCOPY_REASON_PERMISSION),

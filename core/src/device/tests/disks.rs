@@ -178,6 +178,40 @@ fn the_file_of_a_mounted_or_claimed_loop_disk_is_refused_as_the_disk_is() {
 }
 
 #[test]
+fn a_loop_disk_over_another_is_the_same_storage() {
+    let Some(disk) = LoopDisk::new(64 << 20) else {
+        return;
+    };
+    let below = disk.path().to_str().unwrap();
+    let upper = |offset: &str| run("losetup", &["-f", "--show", "-o", offset, below]);
+    let (Ok(half), Ok(whole)) = (upper("33554432"), upper("0")) else {
+        return skip("no more loop devices");
+    };
+    let identity = |path: &str| eventually(|| open(Path::new(path), READ).ok()).identity();
+    let first = identity(below);
+    assert_eq!(identity(&whole), first);
+    assert_eq!(identity(&half).storage, first.storage);
+    assert_eq!(identity(&half).offset, first.offset + (32 << 20));
+    // Mounted above, it is in use below, and in the file below that.
+    let point = disk.image().with_file_name("upper");
+    fs::create_dir(&point).unwrap();
+    let point = point.to_str().unwrap();
+    let mounted =
+        run("mkfs.ext4", &["-q", &half]).and_then(|_| run("mount", &["-t", "ext4", &half, point]));
+    let errors = [disk.path().to_owned(), disk.image()]
+        .map(|path| open(&path, WRITE).err().map(|error| error.errno));
+    let _ = run("umount", &["-q", point]);
+    for device in [&half, &whole] {
+        run("losetup", &["-d", device]).unwrap();
+    }
+    match mounted {
+        Ok(_) => assert_eq!(errors, [Some(libc::EBUSY); 2]),
+        Err(why) => skip(&why),
+    }
+    eventually(|| open(disk.path(), WRITE).ok());
+}
+
+#[test]
 fn partitions_are_places_on_their_disk() {
     let Some(disk) = LoopDisk::with(16 << 20, &["--partscan"]) else {
         return;
