@@ -71,7 +71,7 @@ impl Queue {
         match errand.purpose {
             Purpose::Flush => self.on_flushed(index, &answer),
             // It is tried once: what it left lives no longer than its time.
-            Purpose::Unmake => {}
+            Purpose::Unmake => drop(self.shared.take_sense(cell_index)),
             Purpose::BridgeRead if answer.status == 0 && answer.bytes == bytes => {
                 let op = self.slots[index as usize].op;
                 let (id, offloads) = self.method_of(index, &errand, op);

@@ -1,8 +1,13 @@
 //! Uses of a token, its pieces, and what becomes of its secrets.
 
+use super::context::{Context, default_options};
+use super::queue::{Queue, default_options as queue_options};
+use super::shared::{Errand, Purpose};
 use super::tokens::*;
 use crate::host::Buffers;
+use crate::plan::Cursor;
 use std::sync::Arc;
+use xcopy_abi::xcopy_result;
 
 fn piece(position: u64, length: u64) -> Piece {
     Piece {
@@ -55,5 +60,39 @@ fn a_secret_is_not_in_the_buffer_when_it_is_taken_again() {
         assert_eq!(again.as_ptr(), place, "another buffer proves nothing");
         let left = again[..4096].iter().filter(|byte| **byte != 0).count();
         assert_eq!(left, if secret { 0 } else { 4096 });
+    }
+}
+
+#[test]
+fn what_commands_left_behind_use_ends_with_the_last_of_them() {
+    let context = Context::new(default_options()).expect("a context");
+    let queue = Queue::new(context, queue_options()).expect("a queue");
+    let shared = queue.shared().clone();
+    let fly = |cell: u32| {
+        let cookie = shared.launch(cell);
+        shared.cells[cell as usize].set_errand(Errand {
+            slot: 0,
+            plugin: 3,
+            method: 0,
+            purpose: Purpose::Method,
+            ranges: 1,
+            start: Cursor::default(),
+        });
+        xcopy_result {
+            cookie,
+            ..Default::default()
+        }
+    };
+    let (one, two) = (fly(0), fly(1));
+    let token = Arc::new(Token::new(1));
+    shared.leave(LeftBehind {
+        tokens: vec![token.clone()],
+        ..LeftBehind::default()
+    });
+    drop(queue);
+    for (result, holders) in [(one, 2), (two, 1)] {
+        assert!(Arc::strong_count(&token) == 2);
+        shared.complete_remote(3, &result);
+        assert_eq!(Arc::strong_count(&token), holders);
     }
 }
