@@ -55,11 +55,8 @@ fn identity_of(node: &BlockNode, sys: &Sysfs) -> Identity {
         behind_loop(fd.as_raw_fd(), node.whole, node.offset, sys)
     };
     let is_loop = node.whole.0 == LOOP_MAJOR;
-    is_loop.then(behind).flatten().unwrap_or(Identity {
-        storage: Storage::Disk {
-            major: node.whole.0,
-            minor: node.whole.1,
-        },
+    is_loop.then(behind).flatten().unwrap_or_else(|| Identity {
+        storage: node.storage(),
         offset: node.offset,
     })
 }
@@ -71,7 +68,7 @@ fn number(dev: u64) -> (u32, u32) {
 
 /// The loop devices that are made of a file, or of some of these bytes of a disk.
 pub(super) fn loops_over(of: Identity, size: u64, sys: &Sysfs) -> Vec<BlockNode> {
-    if !matches!(of.storage, Storage::File { .. } | Storage::Disk { .. }) {
+    if matches!(of.storage, Storage::Native { .. } | Storage::Unknown(_)) {
         return Vec::new();
     }
     let mut loops = sys.loops();

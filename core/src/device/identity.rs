@@ -1,6 +1,7 @@
 //! Which storage a node stands for: sysfs read into names, disks and offsets.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,6 +25,8 @@ pub enum Storage {
         /// Its minor.
         minor: u32,
     },
+    /// A disk by the name that it has in all the world, the same behind each path.
+    Named(u64),
     /// A plugin's own device.
     Native {
         /// Number of the plugin.
@@ -75,7 +78,38 @@ pub(super) struct BlockNode {
     pub stack: Option<String>,
 }
 
+/// Names that are given once in the world: NAA, EUI-64 and UUID, as the kernel writes
+/// them. T10 vendor names are not: some makers give all their disks the same.
+const UNIQUE: [&str; 3] = ["naa.", "eui.", "uuid."];
+
 impl BlockNode {
+    /// The name of the whole disk that no other disk has.
+    fn world_wide_name(&self) -> Option<String> {
+        ["wwid", "device/wwid"]
+            .iter()
+            .find_map(|file| text(&self.whole_dir.join(file)))
+            .filter(|name| {
+                let number = UNIQUE.iter().find_map(|kind| name.strip_prefix(kind));
+                // Nothing but zeroes is no name.
+                number.is_some_and(|number| number.bytes().any(|c| !matches!(c, b'0' | b'-')))
+            })
+    }
+
+    /// Which storage the whole disk is.
+    pub fn storage(&self) -> Storage {
+        match self.world_wide_name() {
+            Some(name) => {
+                let mut hasher = DefaultHasher::new();
+                name.hash(&mut hasher);
+                Storage::Named(hasher.finish())
+            }
+            None => Storage::Disk {
+                major: self.whole.0,
+                minor: self.whole.1,
+            },
+        }
+    }
+
     /// Size of this node in bytes.
     pub fn size(&self) -> Option<u64> {
         number(&self.dir.join("size"))?.checked_mul(SECTOR)
@@ -154,6 +188,36 @@ impl Sysfs {
             stacked,
             stack,
         })
+    }
+
+    /// The other nodes of the storage that a node is: its disk behind other paths, or
+    /// their partitions at the same place.
+    pub fn other_paths(&self, node: &BlockNode) -> Vec<BlockNode> {
+        let storage = node.storage();
+        if !matches!(storage, Storage::Named(_)) {
+            return Vec::new();
+        }
+        let all = self.0.join("block");
+        let disk = |name: String| self.block(device_number(&all.join(name).join("dev"))?);
+        let others = names(&all)
+            .into_iter()
+            .filter_map(disk)
+            .filter(|other| other.whole != node.whole && other.storage() == storage);
+        if !node.partition {
+            return others.collect();
+        }
+        let parts = |disk: BlockNode| {
+            let part = |name: String| self.block(device_number(&disk.dir.join(name).join("dev"))?);
+            let parts = names(&disk.dir).into_iter();
+            parts
+                .filter(|name| name.starts_with(&disk.name))
+                .filter_map(part)
+                .collect::<Vec<_>>()
+        };
+        others
+            .flat_map(parts)
+            .filter(|part| part.offset == node.offset)
+            .collect()
     }
 
     /// The loop devices that have something behind them.

@@ -432,6 +432,9 @@ fn protect_disk(
     };
     if !force {
         refuse_used(node, name)?;
+        for other in Sysfs::default().other_paths(node) {
+            refuse_used(&other, &format!("{name} is {} by another path", other.name))?;
+        }
     }
     let exclusive = || {
         if by_fd {

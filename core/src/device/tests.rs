@@ -268,6 +268,68 @@ fn fake_sysfs(root: &Path) -> Sysfs {
 }
 
 #[test]
+fn a_disk_is_the_same_storage_behind_each_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, sys) = (dir.path(), fake_sysfs(dir.path()));
+    let put = |path: &str, text: &str| {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let again = "devices/i/0:0:0:0/block/sdb";
+    for (path, number, part) in [
+        (again, "8:16", false),
+        ("devices/i/0:0:0:0/block/sdb/sdb1", "8:17", true),
+    ] {
+        put(&format!("{path}/dev"), number);
+        put(&format!("{path}/size"), "2048");
+        if part {
+            put(&format!("{path}/partition"), "1");
+            put(&format!("{path}/start"), "34");
+        }
+        symlink(root.join(path), root.join(format!("dev/block/{number}"))).unwrap();
+    }
+    fs::create_dir_all(root.join("block")).unwrap();
+    for (name, path) in [("sda", "devices/h/0:0:0:0/block/sda"), ("sdb", again)] {
+        symlink(root.join(path), root.join("block").join(name)).unwrap();
+    }
+    let wwids = [
+        "devices/h/0:0:0:0/block/sda/device/wwid",
+        "devices/i/0:0:0:0/block/sdb/device/wwid",
+    ];
+    let nodes = || [(8, 0), (8, 16)].map(|dev| sys.block(dev).unwrap());
+    for (names, same) in [
+        (["naa.6001405", "naa.6001405"], true),
+        (["naa.6001405", "naa.6001406"], false),
+        (["naa.0000000", "naa.0000000"], false),
+        (["t10.USB     Flash", "t10.USB     Flash"], false),
+    ] {
+        wwids
+            .iter()
+            .zip(names)
+            .for_each(|(path, name)| put(path, name));
+        let [a, b] = nodes();
+        assert_eq!(a.storage() == b.storage(), same, "{names:?}");
+        let others: Vec<_> = sys
+            .other_paths(&a)
+            .iter()
+            .map(|node| node.name.clone())
+            .collect();
+        assert_eq!(others, if same { vec!["sdb"] } else { vec![] }, "{names:?}");
+        let parts: Vec<_> = sys
+            .other_paths(&sys.block((8, 1)).unwrap())
+            .iter()
+            .map(|node| node.dev)
+            .collect();
+        assert_eq!(
+            parts,
+            if same { vec![(8, 17)] } else { vec![] },
+            "{names:?}"
+        );
+    }
+}
+
+#[test]
 fn generic_nodes_lead_to_their_disk_and_stacks_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let sys = fake_sysfs(dir.path());

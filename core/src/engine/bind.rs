@@ -465,7 +465,10 @@ fn affine_end(pair: &Pair) -> bool {
 
 /// Whether a storage can state how many commands it takes: a file cannot.
 fn is_target(storage: Storage) -> bool {
-    matches!(storage, Storage::Disk { .. } | Storage::Native { .. })
+    matches!(
+        storage,
+        Storage::Disk { .. } | Storage::Named(_) | Storage::Native { .. }
+    )
 }
 
 /// Why the best method above `chosen` cannot be used.
