@@ -10,7 +10,7 @@ use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use xcopy::abi::*;
 use xcopy::*;
-use xcopy_plugin_nvme::Nvme;
+use xcopy_plugin_nvme::{Nvme, Paths};
 use xcopy_plugin_nvme::system::{Answer, Completion, Link, Port, Ring, System};
 use xcopy_plugin_nvme::wire::{Command, Controller, Format, NamespaceData, Tags};
 use xcopy_plugin_sdk::{Description, Failure, errno, init_polled};
@@ -116,6 +116,7 @@ impl System for Fuzzed {
             },
             nsid,
             controller: if input.one_in(16) { "b" } else { "a" }.to_owned(),
+            name: nsid.to_string(),
             offset: if input.one_in(4) { input.number() } else { 0 },
             size: BYTES,
             block: if input.one_in(16) { 4096 } else { 512 },
@@ -190,6 +191,10 @@ impl Port for FuzzedPort {
 
     fn hindrance(&self) -> String {
         String::new()
+    }
+
+    fn paths(&self) -> Paths {
+        Paths::default()
     }
 }
 

@@ -41,6 +41,11 @@ impl Switches {
         self.formats.load(Ordering::Relaxed) & format.bit() != 0
     }
 
+    /// The formats that were on when last read, as bits.
+    pub fn formats(&self) -> u16 {
+        self.formats.load(Ordering::Relaxed)
+    }
+
     /// The errno with which the kernel refused to switch formats on.
     pub fn refusal(&self) -> Option<i32> {
         match self.refused.load(Ordering::Relaxed) {

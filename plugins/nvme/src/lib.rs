@@ -15,16 +15,18 @@
 //! | status | statuses and errnos, and what follows |
 //! | system | what is needed of the system; `kernel` is Linux |
 //! | behavior | which descriptor formats are on |
-//! | namespace | a device, and what was said of it |
-//! | pair | verdicts, and making a Copy |
+//! | namespace, describe | a device, and what was said of it |
+//! | pair, paths | verdicts, and making a Copy |
 //! | carry | ends of commands, looks at the device |
 //! | queue, workers | commands under way |
 
 mod behavior;
 mod carry;
+mod describe;
 mod kernel;
 mod namespace;
 mod pair;
+mod paths;
 mod queue;
 mod status;
 pub mod system;
@@ -48,6 +50,7 @@ use xcopy_plugin_sdk::{
 };
 
 pub use kernel::Kernel;
+pub use paths::Paths;
 
 /// One context's state, over a kind of system.
 pub struct Nvme<S> {
@@ -113,6 +116,10 @@ impl<S: System> Plugin for Nvme<S> {
                 "NVMe has no tokens",
             )),
         }
+    }
+
+    fn describe(&self, device: &Self::Device) -> Option<String> {
+        Some(device.describe())
     }
 }
 

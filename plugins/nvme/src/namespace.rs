@@ -67,6 +67,8 @@ pub struct Namespace<P> {
     pub local: bool,
     /// See [`Link::controller`].
     pub controller: String,
+    /// [`Link::name`].
+    pub name: String,
     /// The controller's host behaviour.
     pub switches: Arc<Switches>,
     host: Host,
@@ -112,6 +114,7 @@ impl<P: Port> Namespace<P> {
             writable: link.writable,
             local: link.local,
             controller: link.controller,
+            name: link.name,
             events,
             facts: Mutex::new(facts),
             switches,

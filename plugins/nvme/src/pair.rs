@@ -62,6 +62,18 @@ impl Plan {
                 "source and destination are on different controllers",
             );
         }
+        // Private namespaces of a subsystem may share an identifier (NVMe Base 2.0
+        // 3.2.1.5): a Copy would take the one for the other.
+        if src.nsid == dst.nsid && src.name != dst.name {
+            return refuse(
+                XCOPY_REASON_CROSS_DEVICE,
+                format!(
+                    "source and destination are different namespaces with the identifier {}, \
+                     private to different controllers",
+                    dst.nsid
+                ),
+            );
+        }
         if target.limits(source).is_none() {
             return refuse(
                 XCOPY_REASON_LIMITS,
@@ -159,7 +171,8 @@ fn reference_bits(format: LbaFormat) -> Result<u32, Refusal> {
     }
 }
 
-fn words(format: LbaFormat) -> String {
+/// A format in words.
+pub fn words(format: LbaFormat) -> String {
     let mut words = format!("blocks of {} bytes", format.block);
     if format.metadata > 0 {
         words += &format!(" and {} of metadata", format.metadata);
@@ -324,6 +337,11 @@ pub fn judge<P: Port>(src: &Namespace<P>, dst: &Namespace<P>) -> Result<Verdict,
         Ok(plan) => plan,
         Err((reason, text)) => return Ok(Verdict::refused(reason, &text)),
     };
+    if plan.format.names_source()
+        && let Some((reason, text)) = dst.port.paths().refusal(&src.port.paths())
+    {
+        return Ok(Verdict::refused(reason, &text));
+    }
     if !dst.writable {
         let text = format!(
             "Copy needs a node that is open for writing{}",

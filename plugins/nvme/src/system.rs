@@ -2,6 +2,7 @@
 //! for many of them. Linux has it in `kernel`; tests bring controllers of their
 //! own.
 
+use crate::paths::Paths;
 use crate::wire::Command;
 use std::os::fd::BorrowedFd;
 use xcopy_plugin_sdk::{Description, Failure};
@@ -35,6 +36,8 @@ pub trait Port: Send + Sync + 'static {
     fn would_send(&self, command: Command) -> Result<(), i32>;
     /// What is in the way of commands, in words; empty if nothing is known.
     fn hindrance(&self) -> String;
+    /// The controllers that reach the namespace now.
+    fn paths(&self) -> Paths;
 }
 
 /// A namespace that was found.
@@ -46,6 +49,8 @@ pub struct Link<P> {
     /// Names the controller, or the subsystem of a multipath namespace: namespaces
     /// with the same name can be copied between, if the controller can.
     pub controller: String,
+    /// Names the namespace: links with the same name lead to the same one.
+    pub name: String,
     /// First byte of the device on the namespace.
     pub offset: u64,
     /// Bytes of the device.

@@ -4,6 +4,7 @@ use super::identify;
 use crate::disk::Disk;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use xcopy_plugin_nvme::Paths;
 use xcopy_plugin_nvme::system::{Answer, Completion};
 use xcopy_plugin_nvme::wire::{Command, Entry};
 
@@ -124,6 +125,10 @@ pub struct State {
     pub sets: u32,
     /// Times that a ring was entered with commands.
     pub enters: u32,
+    /// The controllers that reach a namespace, where a test says so.
+    pub paths: BTreeMap<u32, Paths>,
+    /// What it has in common with other controllers, if it has.
+    pub subsystem: Option<String>,
 }
 
 impl Default for State {
@@ -145,6 +150,8 @@ impl Default for State {
             flushes: 0,
             sets: 0,
             enters: 0,
+            paths: BTreeMap::new(),
+            subsystem: None,
         }
     }
 }

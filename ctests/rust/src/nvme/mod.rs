@@ -11,6 +11,7 @@ use ring::SimRing;
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use xcopy_plugin_nvme::Paths;
 use xcopy_plugin_nvme::system::{Answer, Link, Port, System};
 use xcopy_plugin_nvme::wire::Command;
 use xcopy_plugin_sdk::abi::XCOPY_PLUGIN_NATIVE;
@@ -48,6 +49,7 @@ pub struct Sim;
 /// The way to one namespace.
 pub struct SimPort {
     controller: Arc<Controller>,
+    nsid: u32,
 }
 
 impl System for Sim {
@@ -68,6 +70,7 @@ impl System for Sim {
         let all = controllers();
         let found = all.as_ref().and_then(|all| all.get(name));
         let controller = found.ok_or_else(no)?.clone();
+        let subsystem = controller.with(|state| state.subsystem.clone());
         let (block, size) = controller
             .with(|state| {
                 let unit = state.units.get(&nsid)?;
@@ -82,9 +85,10 @@ impl System for Sim {
             ),
         };
         Ok(Link {
-            port: SimPort { controller },
+            port: SimPort { controller, nsid },
             nsid,
-            controller: name.to_owned(),
+            controller: subsystem.unwrap_or_else(|| name.to_owned()),
+            name: place.to_owned(),
             offset,
             size,
             block,
@@ -126,5 +130,10 @@ impl Port for SimPort {
 
     fn hindrance(&self) -> String {
         String::new()
+    }
+
+    fn paths(&self) -> Paths {
+        self.controller
+            .with(|state| state.paths.get(&self.nsid).cloned().unwrap_or_default())
     }
 }

@@ -48,6 +48,7 @@ impl System for Kernel {
             port: node,
             nsid,
             controller: place.controller,
+            name: place.disk,
             offset,
             size: device.size_bytes(),
             block: device.block_size(),

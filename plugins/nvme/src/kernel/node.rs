@@ -1,6 +1,7 @@
 //! A namespace's nodes, and commands by ioctl.
 
 use super::sysfs::Place;
+use crate::paths::Paths;
 use crate::system::{Answer, Completion, Port};
 use crate::wire::Command;
 use nix::errno::Errno;
@@ -143,6 +144,10 @@ impl Port for Node {
             "" => String::new(),
             missing => format!("; {missing}"),
         }
+    }
+
+    fn paths(&self) -> Paths {
+        self.place.paths()
     }
 }
 

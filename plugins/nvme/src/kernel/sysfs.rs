@@ -1,5 +1,6 @@
 //! Which NVMe namespace a disk is, as sysfs has it.
 
+use crate::paths::Paths;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,8 @@ pub struct Place {
     pub local: bool,
     /// Number of the character node, if it has one.
     pub node: Option<(u32, u32)>,
+    /// The kernel's NUMA nodes, as it writes them: "0-1".
+    nodes: PathBuf,
 }
 
 impl Place {
@@ -27,6 +30,64 @@ impl Place {
     /// Whether the disk is there still.
     pub fn exists(&self) -> bool {
         self.dir.join("size").exists()
+    }
+
+    /// The controllers that reach it now.
+    pub fn paths(&self) -> Paths {
+        let Some(above) = self.dir.parent() else {
+            return Paths::default();
+        };
+        let name = |path: &Path| Some(path.file_name()?.to_str()?.to_owned());
+        if above.join("transport").exists() {
+            return Paths {
+                controllers: name(above).into_iter().collect(),
+                alternate: None,
+            };
+        }
+        let mut reach: Vec<String> = controllers(above)
+            .filter(|controller| self.has_path_below(controller))
+            .filter_map(|controller| name(&controller))
+            .collect();
+        reach.sort();
+        Paths {
+            controllers: reach,
+            alternate: self.alternates(above),
+        }
+    }
+
+    /// Whether a controller has a path of the head nvme0n1: nvme0c3n1 of the
+    /// controller nvme3, say.
+    fn has_path_below(&self, controller: &Path) -> bool {
+        let Some((subsystem, namespace)) = self.disk["nvme".len()..].split_once('n') else {
+            return false;
+        };
+        let is_path = |name: &str| {
+            name.strip_prefix("nvme")
+                .and_then(|rest| rest.strip_prefix(subsystem)?.strip_prefix('c'))
+                .and_then(|rest| rest.split_once('n'))
+                .is_some_and(|(controller, path)| digits(controller) && path == namespace)
+        };
+        let entries = fs::read_dir(controller).into_iter().flatten().flatten();
+        entries
+            .into_iter()
+            .any(|entry| is_path(&entry.file_name().to_string_lossy()))
+    }
+
+    /// Why commands for a head take its paths by turns, if they do. By the policy
+    /// "numa" they keep to one for each NUMA node.
+    fn alternates(&self, subsystem: &Path) -> Option<String> {
+        let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+        let attribute = subsystem.join("iopolicy");
+        let policy = read(&attribute);
+        if !matches!(policy.trim(), "numa" | "") {
+            return Some(format!(
+                "the policy is {}; write numa to {} to let them keep to one",
+                policy.trim(),
+                attribute.display()
+            ));
+        }
+        let several = read(&self.nodes).contains([',', '-']);
+        several.then(|| "one for each NUMA node of this machine".to_owned())
     }
 }
 
@@ -67,6 +128,7 @@ impl Sysfs {
             controller: above.to_str()?.to_owned(),
             local: is_local(above),
             node: None,
+            nodes: self.0.join("devices/system/node/online"),
         };
         let class = self.0.join("class/nvme-generic").join(place.node_name());
         place.node = fs::read_to_string(class.join("dev"))
@@ -84,15 +146,17 @@ fn is_local(dir: &Path) -> bool {
     if dir.join("transport").exists() {
         return on_pcie(dir);
     }
-    let mut controllers = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
+    let mut all = controllers(dir).peekable();
+    all.peek().is_some() && all.all(|path| on_pcie(&path))
+}
+
+/// The controllers in a subsystem's directory.
+fn controllers(subsystem: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(subsystem).into_iter().flatten().flatten();
+    entries
         .filter(|entry| is_controller(&entry.file_name().to_string_lossy()))
         .map(|entry| entry.path())
         .filter(|path| path.join("transport").exists())
-        .peekable();
-    controllers.peek().is_some() && controllers.all(|path| on_pcie(&path))
 }
 
 /// Of nvme0, nvme0n1, ng0n1 and the attributes beside them, the first.
@@ -167,6 +231,60 @@ mod tests {
         assert_eq!(place.node, None);
         link(root, &format!("{subsystem}/nvme1"), "devices/b/nvme1");
         assert!(!Sysfs::at(root).namespace((259, 1)).unwrap().local);
+    }
+
+    #[test]
+    fn a_heads_paths_are_those_of_its_controllers() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let subsystem = "devices/virtual/nvme-subsystem/nvme-subsys1";
+        // Namespace 1 by both controllers, 2 and 12 by one each.
+        for (at, controller, path) in [
+            ("a", "nvme1", "nvme1c1n1"),
+            ("a", "nvme1", "nvme1c1n12"),
+            ("b", "nvme2", "nvme1c2n1"),
+            ("b", "nvme2", "nvme1c2n2"),
+        ] {
+            put(root, &format!("devices/{at}/{controller}/transport"), "tcp");
+            put(root, &format!("devices/{at}/{controller}/{path}/size"), "8");
+        }
+        for (at, controller) in [("a", "nvme1"), ("b", "nvme2")] {
+            let from = format!("{subsystem}/{controller}");
+            link(root, &from, &format!("devices/{at}/{controller}"));
+        }
+        let head = |number: u32| {
+            let dir = format!("{subsystem}/nvme1n{number}");
+            put(root, &format!("{dir}/size"), "8\n");
+            let at = format!("dev/block/259:{number}");
+            if !root.join(&at).exists() {
+                link(root, &at, &dir);
+            }
+            let place = Sysfs::at(root).namespace((259, number)).unwrap();
+            place.paths()
+        };
+        let both = vec!["nvme1".to_owned(), "nvme2".to_owned()];
+        assert_eq!(head(1).controllers, both);
+        assert_eq!(head(2).controllers, ["nvme2"]);
+        assert_eq!(head(12).controllers, ["nvme1"]);
+        assert!(head(3).controllers.is_empty());
+        assert!(head(12).refusal(&head(2)).is_some());
+        assert_eq!(head(1).refusal(&head(2)), None);
+
+        put(root, &format!("{subsystem}/iopolicy"), "numa\n");
+        put(root, "devices/system/node/online", "0\n");
+        assert_eq!(head(1).alternate, None);
+        put(root, "devices/system/node/online", "0-1\n");
+        assert!(head(1).alternate.is_some_and(|why| why.contains("NUMA")));
+        put(root, &format!("{subsystem}/iopolicy"), "round-robin\n");
+        let why = head(1).alternate.unwrap();
+        assert!(why.contains("round-robin") && why.ends_with("keep to one"));
+
+        // Without multipath a namespace is below its controller.
+        link(root, "dev/block/8:1", "devices/a/nvme1/nvme1n5");
+        put(root, "devices/a/nvme1/nvme1n5/size", "8\n");
+        let alone = Sysfs::at(root).namespace((8, 1)).unwrap().paths();
+        assert_eq!(alone.controllers, ["nvme1"]);
+        assert_eq!(alone.alternate, None);
     }
 
     #[test]
