@@ -1,5 +1,6 @@
 """copy() and copying() on files."""
 
+import asyncio
 import errno
 import gc
 import os
@@ -281,3 +282,47 @@ def test_no_descriptor_is_lost(files, host):
     while open_descriptors() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert open_descriptors() <= before
+
+
+@pytest.mark.parametrize(
+    "given, wanted",
+    [
+        ({}, xcopy.Req(0)),
+        ({"set_host_behavior": True}, xcopy.Req.SET_HOST_BEHAVIOR),
+        ({"fast_only": True}, xcopy.Req.FAST_ONLY),
+        (
+            {"fast_only": True, "durable": True, "no_fallback": True},
+            xcopy.Req.FAST_ONLY | xcopy.Req.DURABLE | xcopy.Req.NO_FALLBACK,
+        ),
+    ],
+)
+def test_what_is_allowed_and_wanted_reaches_the_library(null_pair, monkeypatch, given, wanted):
+    context, src, dst = null_pair
+    seen = []
+    submit = xcopy.Queue.submit
+
+    def noted(queue, request):
+        seen.append(request.flags)
+        return submit(queue, request)
+
+    monkeypatch.setattr(xcopy.Queue, "submit", noted)
+    call = {"length": 4096, "context": context, **given}
+
+    def settled(run):
+        try:
+            run()
+        except xcopy.XcopyError as error:
+            # The null plugin does not call its copies fast.
+            assert error.errno == errno.ENOTSUP and "fast_only" in given
+
+    async def awaited():
+        await xcopy.copy_async(src, dst, **call)
+
+    def watched():
+        with xcopy.copying(src, dst, **call) as running:
+            running.wait()
+
+    settled(lambda: xcopy.copy(src, dst, **call))
+    settled(watched)
+    settled(lambda: asyncio.run(awaited()))
+    assert seen == [wanted] * 3

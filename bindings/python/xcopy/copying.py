@@ -58,6 +58,8 @@ class Copy:
         methods: Methods = None,
         no_fallback: bool = False,
         durable: bool = False,
+        set_host_behavior: bool = False,
+        fast_only: bool = False,
         keep_holes: bool = True,
         progress: Optional[ProgressCallback] = None,
         timeout: Optional[float] = None,
@@ -70,7 +72,13 @@ class Copy:
         self._where = (src_offset, dst_offset)
         self._length = length
         self._methods = methods
-        self._flags = (Req.NO_FALLBACK if no_fallback else 0) | (Req.DURABLE if durable else 0)
+        wanted = (
+            (no_fallback, Req.NO_FALLBACK),
+            (durable, Req.DURABLE),
+            (set_host_behavior, Req.SET_HOST_BEHAVIOR),
+            (fast_only, Req.FAST_ONLY),
+        )
+        self._flags = sum(int(flag) for given, flag in wanted if given)
         self._durable = durable
         self._keep_holes = keep_holes
         self._callback = progress
@@ -305,6 +313,8 @@ def copying(
     methods: Methods = None,
     no_fallback: bool = False,
     durable: bool = False,
+    set_host_behavior: bool = False,
+    fast_only: bool = False,
     keep_holes: bool = True,
     progress: Optional[ProgressCallback] = None,
     timeout: Optional[float] = None,
@@ -327,6 +337,8 @@ def copying(
         methods=methods,
         no_fallback=no_fallback,
         durable=durable,
+        set_host_behavior=set_host_behavior,
+        fast_only=fast_only,
         keep_holes=keep_holes,
         progress=progress,
         timeout=timeout,
@@ -346,6 +358,8 @@ def copy(
     methods: Methods = None,
     no_fallback: bool = False,
     durable: bool = False,
+    set_host_behavior: bool = False,
+    fast_only: bool = False,
     keep_holes: bool = True,
     progress: Optional[ProgressCallback] = None,
     timeout: Optional[float] = None,
@@ -361,9 +375,11 @@ def copy(
     regular file that is replaced as a whole (no `length`, `dst_offset` 0) ends up
     with the copy's size. `methods` limits the choice (names, numbers or a mask),
     `no_fallback` refuses any byte through the host, `durable` survives power
-    loss, `progress` is called with (bytes_copied, total), `timeout` is in
-    seconds, `depth` and `chunk` replace the adaptive window and command size. A
-    signal handler that raises, Ctrl-C too, cancels and settles first.
+    loss, `set_host_behavior` may switch a device's copies between namespaces on
+    (it stays so), `fast_only` takes no copy that the device does not call fast,
+    `progress` is called with (bytes_copied, total), `timeout` is in seconds,
+    `depth` and `chunk` replace the adaptive window and command size. A signal
+    handler that raises, Ctrl-C too, cancels and settles first.
     """
     with copying(
         src,
@@ -374,6 +390,8 @@ def copy(
         methods=methods,
         no_fallback=no_fallback,
         durable=durable,
+        set_host_behavior=set_host_behavior,
+        fast_only=fast_only,
         keep_holes=keep_holes,
         progress=progress,
         timeout=timeout,
@@ -396,6 +414,8 @@ async def copy_async(
     methods: Methods = None,
     no_fallback: bool = False,
     durable: bool = False,
+    set_host_behavior: bool = False,
+    fast_only: bool = False,
     keep_holes: bool = True,
     progress: Optional[ProgressCallback] = None,
     timeout: Optional[float] = None,
@@ -414,6 +434,8 @@ async def copy_async(
         methods=methods,
         no_fallback=no_fallback,
         durable=durable,
+        set_host_behavior=set_host_behavior,
+        fast_only=fast_only,
         keep_holes=keep_holes,
         progress=progress,
         timeout=timeout,
