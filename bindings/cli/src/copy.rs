@@ -259,7 +259,10 @@ impl Job<'_> {
     }
 
     /// What may still be done where no method could be used.
-    fn next_if_none(&self) -> &'static str {
+    fn next_if_none(&self, reason: u16) -> &'static str {
+        if reason == XCOPY_REASON_LIMITS && self.args.chunk.is_some() {
+            return "give a larger --chunk, whole blocks of both devices, or leave it out";
+        }
         let limited = self.methods != 0 && self.methods & 1 << XCOPY_METHOD_READ_WRITE == 0;
         match (self.args.no_fallback, limited) {
             (true, true) => {
@@ -404,7 +407,11 @@ impl Job<'_> {
                 let message = if ours {
                     format!("ended by {}; copy again to finish it", interrupts.name())
                 } else {
-                    report::explain(completion, &finished.report, self.next_if_none())
+                    report::explain(
+                        completion,
+                        &finished.report,
+                        self.next_if_none(completion.reason),
+                    )
                 };
                 tally.fail_with(message, completion);
             }

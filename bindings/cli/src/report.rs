@@ -304,7 +304,7 @@ fn next_step(errno: i32) -> &'static str {
         libc::EACCES | libc::EPERM => "run with the privilege that is named, or as the owner",
         libc::EBUSY => "unmount or release DST, or give --force if you are sure",
         libc::EBADE => "another host has reserved DST; have it released",
-        libc::ENODEV => "the device went away; connect it and copy again",
+        libc::ENODEV => "connect it and copy again",
         libc::ENODATA => "the medium has a defect there; see the kernel's log",
         libc::EINVAL => "check offsets and length; see xcopy probe for what must be aligned",
         libc::ENOMEM => "free memory, or give a smaller --depth or --chunk",

@@ -361,9 +361,8 @@ fn in_words(failure: Failure, instead: &str) -> Failure {
 }
 
 /// How the library speaks of its flags.
-const FORCE_WORDS: [&str; 3] = [
+const FORCE_WORDS: [&str; 2] = [
     ", pass XCOPY_OPEN_OWNED if the claim is yours, or XCOPY_OPEN_FORCE",
-    "; claim it yourself and pass XCOPY_OPEN_OWNED, or pass XCOPY_OPEN_FORCE",
     ", or pass XCOPY_OPEN_FORCE",
 ];
 
@@ -440,8 +439,8 @@ mod tests {
         for said in [
             "sda is claimed; stop that user, pass XCOPY_OPEN_OWNED if the claim is yours, or \
              XCOPY_OPEN_FORCE to write anyway",
-            "sda cannot be claimed (O_EXCL); claim it yourself and pass XCOPY_OPEN_OWNED, or pass \
-             XCOPY_OPEN_FORCE: no such device",
+            "sda cannot be claimed (O_EXCL): Permission denied; let this user open it for writing, \
+             pass XCOPY_OPEN_OWNED if the claim is yours, or XCOPY_OPEN_FORCE to write anyway",
             "sda: mounted on /; release it, or pass XCOPY_OPEN_FORCE to write anyway",
             "sda: cannot be told; mount /proc, or pass XCOPY_OPEN_FORCE",
         ] {

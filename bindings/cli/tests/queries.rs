@@ -223,4 +223,9 @@ fn devices_of_a_plugin_are_named_by_a_spec() {
     assert_eq!(report["bytes"], 64 << 20);
     assert_eq!(report["methods"][0]["name"], "null");
     expect(&run(&["--verify"]), 2);
+    // What leaves nothing usable is the caller's own.
+    let output = run(&["--method", "null", "--no-fallback", "--chunk", "100"]);
+    expect(&output, 1);
+    let message = json(&output)["error"]["message"].to_string();
+    assert!(message.contains("give a larger --chunk"), "{message}");
 }

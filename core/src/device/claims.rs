@@ -59,13 +59,14 @@ impl Claim {
                 return Err(busy(node, own));
             }
             Err(error) => {
-                return Err(Error::from_io(
-                    format_args!(
-                        "{} cannot be claimed (O_EXCL); claim it yourself and pass \
-                         XCOPY_OPEN_OWNED, or pass XCOPY_OPEN_FORCE",
+                return Err(Error::new(
+                    error.raw_os_error().unwrap_or(libc::EIO),
+                    format!(
+                        "{} cannot be claimed (O_EXCL): {error}; let this user open it for \
+                         writing, pass XCOPY_OPEN_OWNED if the claim is yours, or \
+                         XCOPY_OPEN_FORCE to write anyway",
                         node.name
                     ),
-                    &error,
                 ));
             }
         };

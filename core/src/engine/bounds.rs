@@ -119,7 +119,10 @@ pub(super) fn refuse_finding(finding: Finding) -> Result<(), Refusal> {
             index,
         ),
         Finding::Overlap { index } => (
-            format!("range {index} overlaps another one"),
+            format!(
+                "range {index} overlaps another one or its source: copy in pieces that do not \
+                 overlap, one after the other"
+            ),
             XCOPY_REASON_OVERLAP,
             index,
         ),

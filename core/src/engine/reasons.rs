@@ -13,7 +13,7 @@ static TEXTS: [&CStr; XCOPY_REASON_COUNT as usize] = [
     c"offset or length does not meet its granularity",
     c"block sizes of source and destination differ",
     c"a privilege is missing",
-    c"the device's stated limits leave nothing usable",
+    c"the device's stated limits, or the chunk that was asked for, leave nothing usable",
     c"it failed on this request",
     c"it failed before on this pair and rests for a while",
     c"it is slower here",

@@ -62,7 +62,7 @@ impl Deed {
             (libc::ENOSPC | libc::EDQUOT, Deed::Write) => "make room on DST and write again",
             (libc::EROFS, Deed::Write) => "name a DST that can be written",
             (libc::EACCES | libc::EPERM, _) => "run with the privilege that is named, or as root",
-            (libc::ENODEV, _) => "the device went away; connect it and try again",
+            (libc::ENODEV, _) => "connect it and try again",
             (libc::ENODATA, _) => "the medium has a defect there; see the kernel's log",
             (libc::ENOMEM, _) => "free memory and try again",
             (libc::ECANCELED, Deed::Write) => "write again to finish it",
