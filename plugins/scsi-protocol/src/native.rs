@@ -39,7 +39,9 @@ pub struct xcopy_scsi_command {
     /// To be filled: SAM status (0 GOOD, 2 CHECK CONDITION, 8 BUSY and so on).
     pub status: u32,
     /// To be filled: a host status by Linux's DID_ numbers (3 is a timeout), if
-    /// the command was sent and its status never came; else 0.
+    /// the command was sent and its status never came; else 0. It must be able to
+    /// do nothing more by then: abort it first, or wait, as Linux does before it
+    /// answers SG_IO. What it still wrote would lie over what is copied since.
     pub host_status: u32,
 }
 
