@@ -67,6 +67,25 @@ counts() {
 }
 trap counts EXIT
 
+# hold PATH...: keeps nodes open, until release: the last close of a block device writes
+# and empties its cache, so that nothing is cached or dirty between two programs.
+held=()
+hold() {
+    local path fd
+    release
+    for path; do
+        exec {fd}< "$path"
+        held+=("$fd")
+    done
+}
+release() {
+    local fd
+    for fd in ${held[@]+"${held[@]}"}; do
+        exec {fd}<&-
+    done
+    held=()
+}
+
 # json FILE EXPRESSION: of what `xcopy --json` printed, as Python: d is the document,
 # by(NAME) the bytes that method moved, commands(NAME) the commands it took.
 json() {

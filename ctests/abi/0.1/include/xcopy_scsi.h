@@ -60,7 +60,9 @@ struct xcopy_scsi_command {
     uint32_t status;
     /*
      * To be filled: a host status by Linux's DID_ numbers (3 is a timeout), if
-     * the command was sent and its status never came; else 0.
+     * the command was sent and its status never came; else 0. It must be able to
+     * do nothing more by then: abort it first, or wait, as Linux does before it
+     * answers SG_IO. What it still wrote would lie over what is copied since.
      */
     uint32_t host_status;
 };
