@@ -276,7 +276,12 @@ struct xcopy_plugin;
  */
 #define XCOPY_CPL_UNSETTLED (1u << 4)
 
-/* Stale cached pages of the destination could not be ruled out. */
+/*
+ * Stale cached pages of the destination could not be ruled out. Looked at is the
+ * cache of the node that was opened: a disk and each of its partitions have one
+ * of their own, and who holds another node of the disk open has to see to that
+ * one (BLKFLSBUF) before and after a copy past the kernel.
+ */
 #define XCOPY_CPL_CACHE_UNVERIFIED (1u << 5)
 
 /* The error arose reading the source. */

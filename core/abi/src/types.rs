@@ -171,7 +171,10 @@ pub const XCOPY_CPL_INDETERMINATE: u32 = 1 << 3;
 /// Commands of the request may still write: it was abandoned, or the device
 /// would not say that they ended.
 pub const XCOPY_CPL_UNSETTLED: u32 = 1 << 4;
-/// Stale cached pages of the destination could not be ruled out.
+/// Stale cached pages of the destination could not be ruled out. Looked at is the
+/// cache of the node that was opened: a disk and each of its partitions have one
+/// of their own, and who holds another node of the disk open has to see to that
+/// one (BLKFLSBUF) before and after a copy past the kernel.
 pub const XCOPY_CPL_CACHE_UNVERIFIED: u32 = 1 << 5;
 /// The error arose reading the source.
 pub const XCOPY_CPL_ERR_ON_READ: u32 = 1 << 6;
