@@ -617,8 +617,9 @@ struct xcopy_completion {
      */
     uint64_t detail;
     /*
-     * Commands that backends were given for this request; a flush that made it
-     * durable counts here and in no method's share.
+     * Commands that backends were given for this request, without those that a
+     * plugin ended unsent; a flush that made it durable counts here and in no
+     * method's share.
      */
     uint32_t commands;
     /* The XCOPY_METHOD_ that moved most bytes. */
@@ -635,7 +636,7 @@ struct xcopy_method_share {
     uint16_t method;
     /* 1 if its bytes did not pass through the host. */
     uint16_t offloaded;
-    /* Commands that it was given. */
+    /* Commands that it was given, without those that its plugin ended unsent. */
     uint32_t commands;
     /* Bytes that it is known to have copied. */
     uint64_t bytes;

@@ -188,6 +188,9 @@ pub const XCOPY_RESULT_THROUGH_HOST: u32 = 1 << 3;
 /// Result flag of a failure: the device would not say that the command ended, so
 /// it may still write. The request fails, whatever the action says.
 pub const XCOPY_RESULT_UNSETTLED: u32 = 1 << 4;
+/// Result flag of a failure: nothing was sent to the device, so the destination was
+/// not touched and no command is counted.
+pub const XCOPY_RESULT_UNSENT: u32 = 1 << 5;
 
 /// The end of one command.
 #[repr(C)]

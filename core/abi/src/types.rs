@@ -454,8 +454,9 @@ pub struct xcopy_completion {
     /// The last error as the device gave it; xcopy_detail_string says it in words. 0
     /// with `res` 0, unless a method was left (XCOPY_CPL_FELL_BACK): then that failure.
     pub detail: u64,
-    /// Commands that backends were given for this request; a flush that made it
-    /// durable counts here and in no method's share.
+    /// Commands that backends were given for this request, without those that a
+    /// plugin ended unsent; a flush that made it durable counts here and in no
+    /// method's share.
     pub commands: u32,
     /// The XCOPY_METHOD_ that moved most bytes.
     pub method: u16,
@@ -473,7 +474,7 @@ pub struct xcopy_method_share {
     pub method: u16,
     /// 1 if its bytes did not pass through the host.
     pub offloaded: u16,
-    /// Commands that it was given.
+    /// Commands that it was given, without those that its plugin ended unsent.
     pub commands: u32,
     /// Bytes that it is known to have copied.
     pub bytes: u64,

@@ -188,8 +188,13 @@ impl Queue {
                 return self.rest_of(index, errand, 0, 0, bytes);
             }
         }
-        let slot_total = slot_share(&mut self.slots[index as usize], id, offloads);
-        slot_total.commands += 1;
+        let unsent = plugin_spoke && is_unsent(&answer);
+        let slot = &mut self.slots[index as usize];
+        if unsent {
+            slot.commands = slot.commands.saturating_sub(1);
+        } else {
+            slot_share(slot, id, offloads).commands += 1;
+        }
         let done = answer.bytes.min(bytes);
         let zeroed = answer.zeroed.min(done);
         if done > 0 {
@@ -229,12 +234,13 @@ impl Queue {
         // What may still write is not untouched, whatever else is said of it.
         let sure = XCOPY_RESULT_UNTOUCHED | XCOPY_RESULT_UNSETTLED;
         let touched = match answer.flags & sure != XCOPY_RESULT_UNTOUCHED {
+            _ if unsent => 0,
             _ if op == XCOPY_OP_TOKEN_CREATE => 0,
             false => 0,
             true if by_host => host_touched,
             true => bytes,
         };
-        if !by_host && done < bytes {
+        if !by_host && !unsent && done < bytes {
             // A device's word is one thing, and what is promised to be as it was another.
             let extra = self.slots[index as usize].extra();
             extra.touched = extra.touched.max(errand.start.position + bytes);
@@ -356,4 +362,11 @@ fn check_honesty(answer: &mut Answer, bytes: u64, id: u16, op: u16, stats: &supe
         detail: reasons::fault_detail(id, fault),
         ..Default::default()
     };
+}
+
+/// Whether a plugin failed a command without sending it.
+fn is_unsent(answer: &Answer) -> bool {
+    answer.status != 0
+        && answer.bytes == 0
+        && answer.flags & (XCOPY_RESULT_UNSENT | XCOPY_RESULT_UNSETTLED) == XCOPY_RESULT_UNSENT
 }

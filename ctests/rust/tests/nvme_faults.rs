@@ -7,6 +7,7 @@ use nvme_bed::*;
 use xcopy::abi::*;
 use xcopy_ctests::disk::Random;
 use xcopy_ctests::nvme::{Fault, State};
+use xcopy_ctests::rig::request;
 
 const SET: u32 = XCOPY_REQ_SET_HOST_BEHAVIOR;
 /// Do Not Retry.
@@ -66,7 +67,28 @@ fn a_kernel_that_refuses_the_feature_is_named() {
         (-libc::ENOTSUP, XCOPY_REASON_KERNEL),
         "{done:?}"
     );
+    // What was not sent is not counted, and touched nothing.
+    assert_eq!(
+        (done.commands, done.flags & XCOPY_CPL_INDETERMINATE),
+        (0, 0)
+    );
     assert_eq!(bed.seen().len(), 0);
+    let (bed, src, dst) = two(|state| state.set_refused = Some(libc::EACCES));
+    // SAFETY: plain data, for which zeroes are valid.
+    let mut report: xcopy_report = unsafe { std::mem::zeroed() };
+    report.size = size_of::<xcopy_report>() as u32;
+    // SAFETY: the same.
+    let mut ext: xcopy_ext = unsafe { std::mem::zeroed() };
+    ext.size = size_of::<xcopy_ext>() as u32;
+    ext.report = &mut report;
+    let done = bed.rig.run(&xcopy_request {
+        flags: SET | XCOPY_REQ_NO_FALLBACK,
+        length: 4 << 20,
+        ext: &ext,
+        ..request(7, XCOPY_OP_COPY, src, dst)
+    });
+    assert_eq!((done.res, done.commands), (-libc::ENOTSUP, 0), "{done:?}");
+    assert_eq!((report.nshares, report.untouched_from), (0, 0));
     let verdict = bed.verdict(src, dst);
     assert_eq!(
         (verdict.0, verdict.1),

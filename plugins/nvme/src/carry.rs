@@ -82,7 +82,7 @@ fn copy<P: Port>(
     let mut buffer = Vec::new();
     let built = match pair::build(src, dst, ranges, flags, &mut buffer) {
         Err(Hindrance::Feature(format)) => {
-            switch_on(dst, format, dst.switches.epoch(), flags)?;
+            switch_on(dst, format, dst.switches.epoch(), flags).map_err(Failure::unsent)?;
             pair::build(src, dst, ranges, flags, &mut buffer)
         }
         built => built,
@@ -91,7 +91,7 @@ fn copy<P: Port>(
         Ok(built) => built,
         Err(Hindrance::Failure(failure)) => return Err(failure),
         // It was on a moment ago: a reset.
-        Err(Hindrance::Feature(_)) => return Err(Failure::new(EBUSY).retry().untouched()),
+        Err(Hindrance::Feature(_)) => return Err(Failure::new(EBUSY).retry().unsent()),
     };
     let answer = dst.port.io(with_timeout(built.command), &buffer);
     settle(answer, src, dst, ranges, (flags, built.sent))
@@ -113,7 +113,7 @@ fn settle<P: Port>(
         Ended::UnknownWay => Err(Failure::new(ENOTSUP)
             .reason(XCOPY_REASON_KERNEL)
             .next_method()
-            .untouched()),
+            .unsent()),
     }
 }
 

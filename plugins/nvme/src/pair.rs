@@ -220,7 +220,7 @@ fn leave_for(errno: i32, (reason, text): Refusal) -> Hindrance {
             .reason(reason)
             .because(text)
             .next_method()
-            .untouched(),
+            .unsent(),
     )
 }
 
@@ -313,7 +313,7 @@ fn out_of_place() -> Failure {
     Failure::new(EINVAL)
         .reason(XCOPY_REASON_BOUNDS)
         .next_method()
-        .untouched()
+        .unsent()
 }
 
 /// Limits are smaller than the core knows: they were read again since it asked.
@@ -321,7 +321,7 @@ fn too_large() -> Failure {
     Failure::new(E2BIG)
         .reason(XCOPY_REASON_LIMITS)
         .split()
-        .untouched()
+        .unsent()
 }
 
 /// Says whether a pair can be copied by its controller. Blocks.

@@ -219,7 +219,7 @@ pub fn judge_errno(errno: i32) -> Judged {
             failure
                 .reason(XCOPY_REASON_PERMISSION)
                 .next_method()
-                .untouched(),
+                .unsent(),
             Care::None,
         ),
         // Cancelled with its controller's reset: it may have been at work.
@@ -238,7 +238,7 @@ pub fn judge_errno(errno: i32) -> Judged {
             Failure::new(ENOTSUP)
                 .reason(XCOPY_REASON_KERNEL)
                 .next_method()
-                .untouched(),
+                .unsent(),
             Care::None,
         ),
         _ => judged(failure.next_method(), Care::None),

@@ -126,6 +126,12 @@ impl Failure {
         self
     }
 
+    /// Nothing was sent to the device: it was not touched, and no command is counted.
+    pub fn unsent(mut self) -> Failure {
+        self.flags |= XCOPY_RESULT_UNTOUCHED | XCOPY_RESULT_UNSENT;
+        self
+    }
+
     /// The device would not say that the command ended: it may still write. The
     /// request fails.
     pub fn unsettled(mut self) -> Failure {
@@ -231,7 +237,7 @@ pub(crate) fn result_of(command: &xcopy_cmd, outcome: &Outcome) -> xcopy_result 
             result.flags = failure.flags;
             result.bytes = failure.known.min(command.bytes);
             if result.bytes > 0 {
-                result.flags &= !XCOPY_RESULT_UNTOUCHED;
+                result.flags &= !(XCOPY_RESULT_UNTOUCHED | XCOPY_RESULT_UNSENT);
             }
             if failure.detail != 0 {
                 let method = u64::from(command.method) << XCOPY_DETAIL_METHOD_SHIFT;

@@ -66,7 +66,8 @@ pub fn answer(asked: &Asked, result: &xcopy_result) -> Vec<Complaint> {
         | XCOPY_RESULT_ERR_ON_WRITE
         | XCOPY_RESULT_UNTOUCHED
         | XCOPY_RESULT_THROUGH_HOST
-        | XCOPY_RESULT_UNSETTLED;
+        | XCOPY_RESULT_UNSETTLED
+        | XCOPY_RESULT_UNSENT;
     let mut bad = |text: String| say(Fault::BadAnswer, text);
     if result.action > XCOPY_ACTION_FATAL {
         bad(format!("action {} is no XCOPY_ACTION_", result.action));

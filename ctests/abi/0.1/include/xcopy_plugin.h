@@ -320,6 +320,12 @@ struct xcopy_cmd {
  */
 #define XCOPY_RESULT_UNSETTLED (1u << 4)
 
+/*
+ * Result flag of a failure: nothing was sent to the device, so the destination was
+ * not touched and no command is counted.
+ */
+#define XCOPY_RESULT_UNSENT (1u << 5)
+
 /* The end of one command. */
 struct xcopy_result {
     /* The command's; `execute` finds it set. */
