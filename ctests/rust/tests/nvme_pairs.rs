@@ -72,6 +72,15 @@ fn a_switch_of_one_controller_is_no_switch_of_its_subsystem() {
     // Within one namespace no switch is needed.
     let done = bed.copy(src, src, &[range(0, 1 << 20, 1 << 20)], 0);
     assert_eq!(done.res, 0, "{done:?}");
+    // But for fast copies only, which this controller has to be asked for.
+    let fast = SET | XCOPY_REQ_FAST_ONLY;
+    let done = bed.try_copy(src, src, &[range(0, 1 << 20, 1 << 20)], fast);
+    assert_eq!(
+        (done.res, done.reason, done.commands),
+        (-libc::ENOTSUP, XCOPY_REASON_NOT_SUPPORTED, 0),
+        "{done:?}"
+    );
+    assert_eq!(bed.controller.with(|state| state.sets), 0);
     // Nor between two where all commands keep to one controller.
     let (bed, src, dst) = reached(paths(&two, None), paths(&two, None));
     let done = bed.copy(src, dst, &[range(0, 0, 1 << 20)], SET);

@@ -20,7 +20,7 @@ impl<P: Port> Namespace<P> {
         let (controller, data) = (facts.controller, facts.data);
         let yes = |yes| if yes { "yes" } else { "no" }.to_owned();
         line("namespace (NSID)", self.nsid.to_string());
-        line("controllers", self.port.paths().controllers.join(", "));
+        line("controllers", self.paths().controllers.join(", "));
         line("blocks", data.blocks.to_string());
         line("format", pair::words(data.format));
         line("copy (ONCS)", yes(controller.copies));

@@ -2,6 +2,7 @@
 //! and its controller said of themselves.
 
 use crate::behavior::Switches;
+use crate::paths::Paths;
 use crate::status::{is_gone, is_unknown_way};
 use crate::system::{Completion, Link, Port};
 use crate::wire::{Command, Controller, IDENTIFY_BYTES, MAX_BLOCKS, NamespaceData, Tags};
@@ -76,6 +77,8 @@ pub struct Namespace<P> {
     facts: Mutex<Facts>,
     /// The kernel takes no commands for it by a ring.
     no_ring: AtomicBool,
+    /// Its commands take several controllers by turns, when last looked at.
+    turns: AtomicBool,
 }
 
 impl<P: Port> Namespace<P> {
@@ -120,6 +123,7 @@ impl<P: Port> Namespace<P> {
             switches,
             host,
             no_ring: AtomicBool::new(false),
+            turns: AtomicBool::new(false),
         })
     }
 
@@ -150,6 +154,19 @@ impl<P: Port> Namespace<P> {
     /// The kernel takes no commands for it by a ring.
     pub fn forget_ring(&self) {
         self.no_ring.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its commands took several controllers by turns at the last look.
+    pub fn takes_turns(&self) -> bool {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// The controllers that reach it now. Blocks.
+    pub fn paths(&self) -> Paths {
+        let paths = self.port.paths();
+        let turns = paths.controllers.len() > 1 && paths.alternate.is_some();
+        self.turns.store(turns, Ordering::Relaxed);
+        paths
     }
 
     /// Asks again what it is; tells the core if that changed. Blocks.

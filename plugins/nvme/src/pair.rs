@@ -238,6 +238,16 @@ pub fn build<P: Port>(
     let plan = Plan::new((src, &source), (dst, &target)).map_err(leave)?;
     let fast = flags & XCOPY_CMD_FAST_ONLY != 0;
     let (format, fast_only) = plan.format_for(fast).map_err(leave)?;
+    if format.names_source() && dst.takes_turns() {
+        return Err(leave((
+            XCOPY_REASON_NOT_SUPPORTED,
+            format!(
+                "Copy format {}h is switched on for each controller by itself, and commands go to \
+                 several by turns",
+                format.number()
+            ),
+        )));
+    }
     if format.names_source() && !dst.switches.is_on(format) {
         return Err(match dst.switches.refusal() {
             Some(errno) => leave_for(errno, (XCOPY_REASON_KERNEL, refusal_text(errno))),
@@ -337,8 +347,9 @@ pub fn judge<P: Port>(src: &Namespace<P>, dst: &Namespace<P>) -> Result<Verdict,
         Ok(plan) => plan,
         Err((reason, text)) => return Ok(Verdict::refused(reason, &text)),
     };
+    let paths = dst.paths();
     if plan.format.names_source()
-        && let Some((reason, text)) = dst.port.paths().refusal(&src.port.paths())
+        && let Some((reason, text)) = paths.refusal(&src.paths())
     {
         return Ok(Verdict::refused(reason, &text));
     }
