@@ -4,6 +4,7 @@
 use super::queue::Queue;
 use super::reasons;
 use super::ring::{known, known_mut};
+use super::route::Endpoint;
 use super::shared::{Answer, NO_PLUGIN, Purpose};
 use super::slot::Stage;
 use crate::plan::Cursor;
@@ -95,10 +96,15 @@ impl Queue {
             slot.op,
             XCOPY_OP_COPY | XCOPY_OP_ZERO | XCOPY_OP_TOKEN_WRITE
         );
-        // A device that failed to write may fail again when a cache is written, where
-        // nobody would be told.
+        // Where a device failed to write, the host's writes may fail too, when the cache
+        // is written and nobody would be told.
+        let doubtful = XCOPY_CPL_ERR_ON_WRITE | XCOPY_CPL_FELL_BACK;
+        let cached = matches!(
+            self.pairs[slot.pair as usize].dst_end,
+            Endpoint::Kernel { .. }
+        );
         let checked =
-            slot.flags & XCOPY_REQ_DURABLE != 0 || slot.outcome & XCOPY_CPL_ERR_ON_WRITE != 0;
+            slot.flags & XCOPY_REQ_DURABLE != 0 || (cached && slot.outcome & doubtful == doubtful);
         if slot.res == 0 && checked && writes {
             slot.stage = Stage::Durable;
             if !self.make_durable(index) {

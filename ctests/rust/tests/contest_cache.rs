@@ -23,6 +23,8 @@ const SRC_AT: usize = MIB;
 const DST_AT: usize = MIB / 2;
 
 static ASKED: AtomicU64 = AtomicU64::new(0);
+/// Commands that write here end with a write error.
+static BAD: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// Copies loop devices as a target does, behind the kernel's back: in their images.
 struct Past;
@@ -92,6 +94,9 @@ impl Blocking for Past {
             dst.image.write_all_at(&bytes, range.dst_offset)
         };
         for range in ranges {
+            if range.dst_offset == BAD.load(Ordering::Relaxed) {
+                return Err(Failure::new(errno::EIO).next_method().on_write());
+            }
             copy(range).map_err(|_| Failure::new(errno::EIO))?;
         }
         Ok(Done::new())
@@ -201,4 +206,33 @@ fn no_page_of_the_destination_stays_stale() {
         .zip(&expected)
         .position(|(seen, expected)| seen != expected);
     assert_eq!(wrong, None, "the first stale byte");
+}
+
+/// What the host writes after that may fail too, when nobody is told any more.
+#[test]
+fn what_the_host_writes_after_a_write_error_is_flushed() {
+    let (Some(from), Some(to)) = (Loop::new(0xa1), Loop::new(0xb2)) else {
+        println!("SKIP: no loop device: run as root with losetup and free loop devices");
+        return;
+    };
+    let rig = Rig::new();
+    assert_eq!(rig.register(init), 0, "{}", last_error());
+    let (src, dst) = (rig.open(&from.name), rig.open(&to.name));
+    let part = |at: usize| xcopy_range {
+        src_offset: at as u64,
+        dst_offset: at as u64,
+        length: 65_536,
+    };
+    // A place that the other test does not write to.
+    BAD.store((SIZE - 65_536) as u64, Ordering::Relaxed);
+    for (at, flushes) in [(0, 0), (SIZE - 65_536, 1)] {
+        let before = rig.remote.stats().commands;
+        let done = rig.run(&copy(1, src, dst, part(at)));
+        assert_eq!((done.res, done.bytes_copied), (0, 65_536), "{done:?}");
+        let failed = u64::from(at != 0);
+        assert_eq!(done.flags & XCOPY_CPL_FELL_BACK != 0, at != 0, "{done:?}");
+        let commands = rig.remote.stats().commands - before;
+        assert_eq!(commands, 1 + failed + flushes, "{done:?}");
+    }
+    assert!(to.read()[SIZE - 65_536..] == stamped(0xa1)[SIZE - 65_536..]);
 }

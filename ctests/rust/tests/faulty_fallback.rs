@@ -258,24 +258,3 @@ fn transients_with_successes_between_them_are_forgiven_for_ever() {
     assert_eq!(ended.bytes_by(a), SIZE as u64, "{:?}", ended.done);
     f.finish();
 }
-
-#[test]
-fn after_a_write_error_the_rest_is_flushed_before_it_counts() {
-    for model in MODELS {
-        for flags in [0, XCOPY_RESULT_ERR_ON_WRITE] {
-            let mut f = Fixture::new(model);
-            let failing = Failing {
-                errno: libc::EIO,
-                action: XCOPY_ACTION_NEXT_METHOD,
-                flags,
-                ..Failing::default()
-            };
-            f.script.fault(XCOPY_CMD_COPY, 3, 1, Fault::Fail(failing));
-            let ended = f.copy(eight(), |_| {});
-            assert_eq!(ended.done.res, 0, "{model:?} {:?}", ended.done);
-            let flushes = f.script.count(XCOPY_CMD_FLUSH);
-            assert_eq!(flushes, u64::from(flags != 0), "{model:?}");
-            f.finish();
-        }
-    }
-}
