@@ -4,11 +4,12 @@ mod common;
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{self, SigHandler, Signal, kill};
 use nix::unistd::Pid;
 
 use common::*;
@@ -31,14 +32,22 @@ fn an_interrupt_in_mid_copy_ends_with_a_true_report() {
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let length = 20 << 20;
         let (_dir, src, dst) = with_source(length);
-        let child = xcopy()
+        let mut command = xcopy();
+        command
             .args(["copy", "--json", "--rate", "2M"])
-            .arg(&src)
-            .arg(&dst)
+            .args([&src, &dst])
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        // Whoever runs the tests may have it ignored (nohup), and that is inherited.
+        let heeds = || {
+            let default = SigHandler::SigDfl;
+            // SAFETY: no handler of ours is replaced.
+            unsafe { signal::signal(Signal::SIGHUP, default) }?;
+            Ok(())
+        };
+        // SAFETY: one system call, which may be made between fork and exec.
+        unsafe { command.pre_exec(heeds) };
+        let child = command.spawn().unwrap();
         wait_for(&dst, 300_000);
         let asked = Instant::now();
         send(&child, signal);
