@@ -10,9 +10,9 @@ use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use xcopy::abi::*;
 use xcopy::*;
-use xcopy_plugin_nvme::{Nvme, Paths};
 use xcopy_plugin_nvme::system::{Answer, Completion, Link, Port, Ring, System};
 use xcopy_plugin_nvme::wire::{Command, Controller, Format, NamespaceData, Tags};
+use xcopy_plugin_nvme::{Nvme, Paths};
 use xcopy_plugin_sdk::{Description, Failure, errno, init_polled};
 
 /// Blocks of both namespaces.
