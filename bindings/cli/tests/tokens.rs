@@ -47,13 +47,12 @@ fn forge(file: &Path, from: &[u8], text: &[u8]) {
 fn tokens_that_nobody_can_make_leave_no_file() {
     let (dir, src, _) = with_source(4096);
     let file = dir.path().join("token");
-    let output = xcopy()
-        .args(["token", "create"])
-        .arg(&src)
-        .arg("-o")
-        .arg(&file)
-        .output()
-        .unwrap();
+    let create = || {
+        let mut command = xcopy();
+        command.args(["token", "create"]).arg(&src).arg("-o");
+        command.arg(&file).output().unwrap()
+    };
+    let output = create();
     expect(&output, 1);
     assert!(err(&output).starts_with("xcopy: "), "{}", told(&output));
     for word in ["--method", "--force", "DST"] {
@@ -61,13 +60,7 @@ fn tokens_that_nobody_can_make_leave_no_file() {
     }
     assert!(!file.exists());
     fs::write(&file, b"precious").unwrap();
-    let output = xcopy()
-        .args(["token", "create"])
-        .arg(&src)
-        .arg("-o")
-        .arg(&file)
-        .output()
-        .unwrap();
+    let output = create();
     expect(&output, 1);
     assert_eq!(fs::read(&file).unwrap(), b"precious");
 }

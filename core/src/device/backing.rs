@@ -55,10 +55,10 @@ fn identity_of(node: &BlockNode, sys: &Sysfs) -> Identity {
         behind_loop(fd.as_raw_fd(), node.whole, node.offset, sys)
     };
     let is_loop = node.whole.0 == LOOP_MAJOR;
-    is_loop.then(behind).flatten().unwrap_or_else(|| Identity {
-        storage: node.storage(),
-        offset: node.offset,
-    })
+    is_loop
+        .then(behind)
+        .flatten()
+        .unwrap_or_else(|| node.identity())
 }
 
 /// A device number as the kernel writes it in 64 bits (new_encode_dev).

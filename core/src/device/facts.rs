@@ -162,18 +162,14 @@ fn block(fd: RawFd, dev: (u32, u32), node: Option<BlockNode>, name: &str) -> Res
             stack: Some("unknown: it is not in /sys/dev/block; mount sysfs".to_owned()),
         },
     };
-    let identity =
-        match &node {
-            Some(node) => behind_loop(fd, node.whole, node.offset, &Sysfs::default())
-                .unwrap_or_else(|| Identity {
-                    storage: node.storage(),
-                    offset: node.offset,
-                }),
-            None => Identity {
-                storage: disk(dev),
-                offset: 0,
-            },
-        };
+    let identity = match &node {
+        Some(node) => behind_loop(fd, node.whole, node.offset, &Sysfs::default())
+            .unwrap_or_else(|| node.identity()),
+        None => Identity {
+            storage: disk(dev),
+            offset: 0,
+        },
+    };
     Ok(Found {
         facts,
         identity,
@@ -200,10 +196,7 @@ fn char(dev: (u32, u32), node: Option<BlockNode>, name: &str) -> Result<Found> {
         physical_block_size,
         stack: None,
     };
-    let identity = Identity {
-        storage: node.storage(),
-        offset: node.offset,
-    };
+    let identity = node.identity();
     Ok(Found {
         facts,
         identity,

@@ -110,6 +110,14 @@ impl BlockNode {
         }
     }
 
+    /// Which storage it is, and where on it.
+    pub fn identity(&self) -> Identity {
+        Identity {
+            storage: self.storage(),
+            offset: self.offset,
+        }
+    }
+
     /// Size of this node in bytes.
     pub fn size(&self) -> Option<u64> {
         number(&self.dir.join("size"))?.checked_mul(SECTOR)

@@ -161,15 +161,46 @@ fn stamped(stamp: u8) -> Vec<u8> {
     bytes
 }
 
+/// Two loop devices, opened where the plugin is.
+struct Bed {
+    rig: Rig,
+    src: u32,
+    dst: u32,
+    to: Loop,
+    _from: Loop,
+}
+
+impl Bed {
+    /// `None`, with the reason printed, where there can be none.
+    fn new() -> Option<Bed> {
+        let (Some(from), Some(to)) = (Loop::new(0xa1), Loop::new(0xb2)) else {
+            println!("SKIP: no loop device: run as root with losetup and free loop devices");
+            return None;
+        };
+        let rig = Rig::new();
+        assert_eq!(rig.register(init), 0, "{}", last_error());
+        Some(Bed {
+            src: rig.open(&from.name),
+            dst: rig.open(&to.name),
+            rig,
+            to,
+            _from: from,
+        })
+    }
+}
+
 #[test]
 fn no_page_of_the_destination_stays_stale() {
-    let (Some(from), Some(to)) = (Loop::new(0xa1), Loop::new(0xb2)) else {
-        println!("SKIP: no loop device: run as root with losetup and free loop devices");
+    let Some(Bed {
+        rig,
+        src,
+        dst,
+        to,
+        _from,
+    }) = Bed::new()
+    else {
         return;
     };
-    let rig = Rig::new();
-    assert_eq!(rig.register(init), 0, "{}", last_error());
-    let (src, dst) = (rig.open(&from.name), rig.open(&to.name));
     // Every page of the destination is cached before, and again during the copy. The
     // reader keeps the device open, or the last close would drop them.
     let _reader = File::open(&to.name).expect("the device");
@@ -211,13 +242,16 @@ fn no_page_of_the_destination_stays_stale() {
 /// What the host writes after that may fail too, when nobody is told any more.
 #[test]
 fn what_the_host_writes_after_a_write_error_is_flushed() {
-    let (Some(from), Some(to)) = (Loop::new(0xa1), Loop::new(0xb2)) else {
-        println!("SKIP: no loop device: run as root with losetup and free loop devices");
+    let Some(Bed {
+        rig,
+        src,
+        dst,
+        to,
+        _from,
+    }) = Bed::new()
+    else {
         return;
     };
-    let rig = Rig::new();
-    assert_eq!(rig.register(init), 0, "{}", last_error());
-    let (src, dst) = (rig.open(&from.name), rig.open(&to.name));
     let part = |at: usize| xcopy_range {
         src_offset: at as u64,
         dst_offset: at as u64,

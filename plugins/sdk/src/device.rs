@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::host;
+use std::convert::Infallible;
 use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
 use std::os::fd::RawFd;
@@ -142,8 +143,8 @@ impl<D> Opened<D> {
 
     /// The same with another value for the device.
     pub fn map<E>(self, make: impl FnOnce(D) -> E) -> Opened<E> {
-        let (device, rest) = self.take();
-        rest.with(make(device))
+        let Ok(opened) = self.replace(|device| Ok::<E, Infallible>(make(device)));
+        opened
     }
 
     /// The same with another value for the device, if there is one.
@@ -151,13 +152,12 @@ impl<D> Opened<D> {
         self,
         make: impl FnOnce(D) -> Result<E, Failure>,
     ) -> Result<Opened<E>, Failure> {
-        let (device, rest) = self.take();
-        Ok(rest.with(make(device)?))
+        self.replace(make)
     }
 
-    fn take(self) -> (D, Opened<()>) {
-        let rest = Opened {
-            device: (),
+    fn replace<E, X>(self, make: impl FnOnce(D) -> Result<E, X>) -> Result<Opened<E>, X> {
+        Ok(Opened {
+            device: make(self.device)?,
             block_size: self.block_size,
             size_bytes: self.size_bytes,
             preferred_io_bytes: self.preferred_io_bytes,
@@ -166,22 +166,7 @@ impl<D> Opened<D> {
             identity_offset: self.identity_offset,
             read_only: self.read_only,
             name: self.name,
-        };
-        (self.device, rest)
-    }
-
-    fn with<E>(self, device: E) -> Opened<E> {
-        Opened {
-            device,
-            block_size: self.block_size,
-            size_bytes: self.size_bytes,
-            preferred_io_bytes: self.preferred_io_bytes,
-            max_io_bytes: self.max_io_bytes,
-            identity: self.identity,
-            identity_offset: self.identity_offset,
-            read_only: self.read_only,
-            name: self.name,
-        }
+        })
     }
 
     pub(crate) fn tell(&self, props: &mut xcopy_device_props) {
